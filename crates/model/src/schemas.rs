@@ -1,0 +1,61 @@
+//! Looking schemas up and registering them.
+
+use std::sync::Arc;
+
+use crate::error::{Classified, Domain, Retry};
+
+/// Why a schema could not be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaError {
+    /// The registry answered that it has no schema with this id.
+    #[error("the schema registry has no schema with id {id}")]
+    Unknown {
+        /// The id asked for.
+        id: u32,
+    },
+    /// The registry refused a schema: it is invalid, or incompatible with earlier versions.
+    #[error("the schema registry refused the schema for subject {subject}: {reason}")]
+    Refused {
+        /// Subject it was offered for.
+        subject: String,
+        /// The registry's words.
+        reason: String,
+    },
+    /// The registry can't be reached, or answers with an error of its own. That is an outage, not a bad record.
+    #[error("the schema registry is unavailable: {reason}")]
+    Unavailable {
+        /// What was seen.
+        reason: String,
+    },
+}
+
+impl Classified for SchemaError {
+    fn domain(&self) -> Domain {
+        match self {
+            Self::Unknown { .. } | Self::Refused { .. } => Domain::User,
+            Self::Unavailable { .. } => Domain::External,
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Unknown { .. } | Self::Refused { .. } => Retry::Never,
+            Self::Unavailable { .. } => Retry::Backoff,
+        }
+    }
+}
+
+/// A schema registry as the stages see it. Calls block; an implementation caches what can't change (a schema under its id).
+pub trait Schemas: Send + Sync + std::fmt::Debug {
+    /// The text of the schema with this id.
+    ///
+    /// # Errors
+    /// `Unknown` when the registry says so, `Unavailable` when it can't be asked.
+    fn by_id(&self, id: u32) -> Result<Arc<str>, SchemaError>;
+
+    /// Registers an Avro schema under a subject and returns its id; the same text again gives the same id.
+    ///
+    /// # Errors
+    /// `Refused` when it is invalid or incompatible, `Unavailable` when the registry can't be asked.
+    fn register(&self, subject: &str, schema: &str) -> Result<u32, SchemaError>;
+}
