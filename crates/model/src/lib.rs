@@ -14,11 +14,13 @@
 //! | `schemas` | looking schemas up by id and registering them |
 //! | `clock` | time and randomness, real or set by a test |
 //! | `error` | whose fault an error is and whether to try again |
+//! | `infer` | what type a column of text has, and the types given to the columns of other systems |
 //! | `limits` | the caps that keep memory bounded |
 
 pub mod block;
 pub mod clock;
 pub mod error;
+pub mod infer;
 pub mod limits;
 pub mod position;
 pub mod progress;
