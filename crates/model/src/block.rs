@@ -15,11 +15,7 @@ pub struct BytesColumn {
 impl BytesColumn {
     /// An empty column with room for `rows` rows of `bytes` bytes in all.
     pub fn with_capacity(rows: usize, bytes: usize) -> Self {
-        Self {
-            data: Vec::with_capacity(bytes),
-            ends: Vec::with_capacity(rows),
-            nulls: Vec::with_capacity(rows),
-        }
+        Self { data: Vec::with_capacity(bytes), ends: Vec::with_capacity(rows), nulls: Vec::with_capacity(rows) }
     }
 
     /// Appends a row.

@@ -97,11 +97,9 @@ impl ColumnInference {
         if !self.not.boolean {
             self.not.boolean = boolean(text).is_none();
         }
-        if !self.not.time {
-            if date(text).is_none() {
-                self.has_time = true;
-                self.not.time = timestamp_us(text).is_none();
-            }
+        if !self.not.time && date(text).is_none() {
+            self.has_time = true;
+            self.not.time = timestamp_us(text).is_none();
         }
     }
 

@@ -1,0 +1,241 @@
+//! An idempotent producer that knows what has been acknowledged.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use model::TopicPartition;
+use rdkafka::ClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::connection::Connection;
+use crate::error::{Error, Result, is_outage};
+
+/// How batches are compressed on the wire and in the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// LZ4: cheap, and halves Avro records.
+    Lz4,
+    /// Zstandard: smaller and slower.
+    Zstd,
+}
+
+/// Settings of a [`Writer`].
+#[derive(Debug, Clone)]
+pub struct WriterOptions {
+    /// How long a record waits for others to share a request, in milliseconds; a flush ends the wait.
+    pub linger_ms: u32,
+    /// Compression of batches.
+    pub compression: Compression,
+    /// Cap on records not acknowledged yet, in bytes; `send` blocks over it.
+    pub queued_bytes_max: usize,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self { linger_ms: 5, compression: Compression::None, queued_bytes_max: 64 * 1024 * 1024 }
+    }
+}
+
+/// A record to write.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OutRecord<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Partition; `None` leaves it to murmur2 of the key as Java's client does (records without key are spread).
+    pub partition: Option<i32>,
+    /// Key.
+    pub key: Option<&'a [u8]>,
+    /// Value; `None` deletes in a compacted topic.
+    pub value: Option<&'a [u8]>,
+    /// Headers in order.
+    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
+    /// Kafka timestamp in milliseconds; `None` for now.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// What delivery reports have said since the last flush.
+#[derive(Default)]
+struct Deliveries {
+    /// Next offset per partition, grouped by topic; few topics, so a list beats a map.
+    next_offsets: Vec<(String, BTreeMap<i32, i64>)>,
+    failure: Option<Error>,
+}
+
+#[derive(Default)]
+struct Reports(Mutex<Deliveries>);
+
+impl Reports {
+    fn lock(&self) -> MutexGuard<'_, Deliveries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Reports {}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, report: &DeliveryResult<'_>, (): ()) {
+        let mut deliveries = self.lock();
+        match report {
+            Ok(message) => {
+                let next = message.offset() + 1;
+                let known = deliveries.next_offsets.iter_mut().find(|(topic, _)| topic == message.topic());
+                match known {
+                    Some((_, partitions)) => {
+                        let entry = partitions.entry(message.partition()).or_insert(next);
+                        *entry = next.max(*entry);
+                    }
+                    None => {
+                        let partitions = BTreeMap::from([(message.partition(), next)]);
+                        deliveries.next_offsets.push((message.topic().to_owned(), partitions));
+                    }
+                }
+            }
+            Err((error, message)) => {
+                if deliveries.failure.is_none() {
+                    deliveries.failure = Some(Error::Delivery {
+                        partition: TopicPartition::new(message.topic(), message.partition()),
+                        reason: error.to_string(),
+                        refused: !is_outage(error.rdkafka_error_code()),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// An idempotent producer: acks=all, order kept within a partition, no repeats while it lives.
+pub struct Writer {
+    producer: BaseProducer<Reports>,
+    brokers: String,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("brokers", &self.brokers).finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// A writer. It connects with the first record.
+    ///
+    /// # Errors
+    /// `Setting` when librdkafka refuses a property.
+    pub fn new(connection: &Connection, options: &WriterOptions) -> Result<Self> {
+        let compression = match options.compression {
+            Compression::None => "none",
+            Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
+        };
+        let config = connection.config(&[
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("partitioner", "murmur2_random"),
+            ("linger.ms", &options.linger_ms.to_string()),
+            ("batch.num.messages", "100000"),
+            ("batch.size", "1000000"),
+            ("compression.codec", compression),
+            ("queue.buffering.max.messages", "1000000"),
+            ("queue.buffering.max.kbytes", &(options.queued_bytes_max / 1024).max(1024).to_string()),
+            // Outages are waited for, so a record is never given up; a shutdown drops the writer.
+            ("message.timeout.ms", "0"),
+            ("message.max.bytes", "33554432"),
+        ]);
+        let producer = config
+            .create_with_context(Reports::default())
+            .map_err(|error| Error::of_request(&error, &connection.brokers, "creating a producer"))?;
+        Ok(Self { producer, brokers: connection.brokers.clone() })
+    }
+
+    /// Queues a record; blocks while the queue is full, which is the back-pressure of a cluster that is slow or away.
+    ///
+    /// # Errors
+    /// `Delivery` when the record can't be taken (too large, unknown partition) or an earlier one failed.
+    pub fn send(&self, record: &OutRecord<'_>) -> Result<()> {
+        let mut out: BaseRecord<'_, [u8], [u8], ()> = BaseRecord::to(record.topic);
+        out.partition = record.partition;
+        out.key = record.key;
+        out.payload = record.value;
+        out.timestamp = record.timestamp_ms;
+        if !record.headers.is_empty() {
+            let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+            for (key, value) in record.headers {
+                headers = headers.insert(Header { key, value: *value });
+            }
+            out.headers = Some(headers);
+        }
+        loop {
+            match self.producer.send(out) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
+                    self.producer.poll(Duration::from_millis(10));
+                    self.check()?;
+                    out = refused;
+                }
+                Err((error, _)) => {
+                    return Err(Error::Delivery {
+                        partition: TopicPartition::new(record.topic, record.partition.unwrap_or(-1)),
+                        reason: error.to_string(),
+                        refused: true,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Takes delivery reports without waiting, so that their queue stays short between flushes.
+    ///
+    /// # Errors
+    /// `Delivery` when a record failed.
+    pub fn poll(&self) -> Result<()> {
+        self.producer.poll(Duration::ZERO);
+        self.check()
+    }
+
+    /// Waits until every record is acknowledged; gives the offset after the last acknowledged record of each partition written to
+    /// since the last successful flush.
+    ///
+    /// # Errors
+    /// `FlushTimeout` when some are still being tried (flush again, or give up the epoch); `Delivery` when one failed.
+    pub fn flush(&self, timeout: Duration) -> Result<BTreeMap<TopicPartition, i64>> {
+        // A failed flush of librdkafka means that the timeout passed; the count of those in flight says so.
+        let flushed = self.producer.flush(timeout);
+        self.check()?;
+        let outstanding = usize::try_from(self.producer.in_flight_count()).unwrap_or(0);
+        if outstanding > 0 {
+            return Err(Error::FlushTimeout { outstanding, timeout_ms: timeout.as_millis() });
+        }
+        if let Err(error) = flushed {
+            return Err(Error::of_request(&error, &self.brokers, "waiting for acknowledgements"));
+        }
+        let mut deliveries = self.producer.context().lock();
+        let mut next_offsets = BTreeMap::new();
+        for (topic, partitions) in deliveries.next_offsets.drain(..) {
+            let topic: std::sync::Arc<str> = topic.into();
+            for (partition, next) in partitions {
+                next_offsets.insert(TopicPartition { topic: topic.clone(), partition }, next);
+            }
+        }
+        Ok(next_offsets)
+    }
+
+    /// Records queued or on their way.
+    pub fn outstanding(&self) -> usize {
+        usize::try_from(self.producer.in_flight_count()).unwrap_or(0)
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.producer.context().lock().failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The run's PostgreSQL, and a database per test.
+
+use tokio_postgres::NoTls;
+
+/// URL of a database that the run's server always has, for making others.
+pub fn admin_url() -> String {
+    crate::service_address("TILLSTREAM_TEST_POSTGRES")
+}
+
+/// A database of its own for one test, dropped at the end.
+#[derive(Debug)]
+pub struct Database {
+    name: String,
+    url: String,
+}
+
+impl Database {
+    /// Makes an empty database.
+    pub fn create() -> Self {
+        let name = crate::unique_name("test");
+        execute(&format!("CREATE DATABASE {name}"));
+        let admin = admin_url();
+        let (server, _) = admin.rsplit_once('/').expect("a URL that ends in a database name");
+        Self { url: format!("{server}/{name}"), name }
+    }
+
+    /// Its URL, `postgres://user@host:port/name`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+    }
+}
+
+/// Runs a statement on the admin database, from a thread with a runtime of its own so that tests with and without a runtime can call it.
+fn execute(statement: &str) {
+    let statement = statement.to_owned();
+    let work = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (client, connection) =
+                tokio_postgres::connect(&admin_url(), NoTls).await.expect("the run's PostgreSQL answers");
+            let connection = tokio::spawn(connection);
+            client.batch_execute(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+            drop(client);
+            connection.await.expect("the connection ends").expect("the connection ends well");
+        });
+    };
+    std::thread::spawn(work).join().expect("the statement runs");
+}
