@@ -1,1 +1,35 @@
-//! Placeholder.
+//! The SQL of queries and rules: text in, a checked, typed plan and compiled expressions out.
+//!
+//! **In**: the text of a query or rule and the schemas it may use. **Out**: [`Query`] with its [`Expression`]s, or all that is wrong
+//! at once as [`Diagnostic`]s, each with its place, the reason and what to write instead. **Promised**: what is accepted means what
+//! Spark SQL means by it (ANSI mode off, time zone UTC); what could mean something else is refused; nothing in a compiled expression
+//! fails or panics because of data.
+//!
+//! The text is parsed by sqlparser; everything from there on is ours: the gate is an allow-list, names and types are bound by Spark's
+//! rules into a typed tree, and the tree is lowered to DataFusion's physical expressions, with kernels of our own where DataFusion
+//! means something else (arithmetic, decimals, casts, most functions).
+//!
+//! | file | says |
+//! | --- | --- |
+//! | `plan` | the result: `Query` and its parts; what operators do with it |
+//! | `diagnostic` | findings, carets, suggestions |
+//! | `compile` | text to plan, clause by clause |
+//! | `expression` | compiled expressions and conditions |
+
+mod compile;
+pub mod diagnostic;
+pub mod expression;
+mod interval;
+mod kernel;
+mod lower;
+pub mod plan;
+mod typed;
+mod types;
+
+pub use compile::compile;
+pub use diagnostic::Diagnostic;
+pub use expression::{Condition, EvaluateError, Expression};
+pub use plan::{
+    Aggregate, AggregateCall, AggregateFunction, Catalog, Emit, Join, JoinKind, Query, QueryOptions, ReferenceTable,
+    SOURCE_OFFSET, SOURCE_PARTITION, StreamTable, WINDOW_END, WINDOW_START, Window,
+};

@@ -1,0 +1,287 @@
+//! The plan of a query: what the operators, the store and `explain` read.
+//!
+//! # How the operators use it
+//! 1. They take batches with the stream's columns `input_columns` (more columns do no harm: expressions find columns by name).
+//! 2. Each join in order evaluates `stream_keys` over the row so far and appends the reference's columns under `output_columns`.
+//!    The row is then that of `row_schema`.
+//! 3. `filter` keeps the rows for which it is true (NULL counts as false).
+//! 4. A row-by-row query has no `aggregate`: `output` is evaluated over the row with the columns `source_partition` (Int32) and
+//!    `source_offset` (Int64) appended. An aggregate query folds rows by window and keys, and `having` and `output` are evaluated
+//!    over batches of `Aggregate::grouped_schema`: `window_start`, `window_end`, the keys by name, the calls by name.
+//! 5. The batch of all `output` expressions in order has the schema `schema`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use arrow_schema::{DataType, SchemaRef};
+
+use crate::diagnostic::Diagnostic;
+use crate::expression::Expression;
+
+/// Column of a result: start of the window, inclusive.
+pub const WINDOW_START: &str = "window_start";
+/// Column of a result: end of the window, exclusive.
+pub const WINDOW_END: &str = "window_end";
+/// Column of a row-by-row result: raw partition (Int32).
+pub const SOURCE_PARTITION: &str = "source_partition";
+/// Column of a row-by-row result: raw offset (Int64).
+pub const SOURCE_OFFSET: &str = "source_offset";
+
+/// What a query may read.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    /// Streams by name.
+    pub streams: BTreeMap<String, StreamTable>,
+    /// Reference tables by name.
+    pub references: BTreeMap<String, ReferenceTable>,
+}
+
+/// A stream as queries see it.
+#[derive(Debug, Clone)]
+pub struct StreamTable {
+    /// Columns of the accepted records.
+    pub schema: SchemaRef,
+    /// Name of the event-time column.
+    pub event_time: String,
+}
+
+/// A reference table as queries see it.
+#[derive(Debug, Clone)]
+pub struct ReferenceTable {
+    /// Columns.
+    pub schema: SchemaRef,
+    /// Columns of the key, which is unique.
+    pub key: Vec<String>,
+}
+
+/// When a window's content is published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Emit {
+    /// A new version at every micro-batch that changed it.
+    #[default]
+    Changes,
+    /// Once, when the watermark passes the window.
+    Final,
+}
+
+/// The options in a query's leading lines `--! key: value`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryOptions {
+    /// `emit`, default `changes`.
+    pub emit: Emit,
+    /// `table`, default `true`: whether the result is kept in PostgreSQL.
+    pub table: bool,
+    /// `key`: result columns to key the result topic by, instead of the identity.
+    pub key: Option<Vec<String>>,
+}
+
+impl Default for QueryOptions {
+    fn default() -> Self {
+        Self { emit: Emit::Changes, table: true, key: None }
+    }
+}
+
+/// A checked query.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// Name: of the file, the result topic, the table and the view.
+    pub name: String,
+    /// The text it was compiled from, options included.
+    pub text: String,
+    /// Options.
+    pub options: QueryOptions,
+    /// The one input stream.
+    pub stream: String,
+    /// Columns of the stream that the query reads, in the stream's order. May be empty (`count(*)` alone reads the event time).
+    pub input_columns: Vec<String>,
+    /// Joins with reference tables, applied in order.
+    pub joins: Vec<Join>,
+    /// The row after all joins: `input_columns`, then each join's `output_columns`.
+    pub row_schema: SchemaRef,
+    /// Condition on the row; `None` keeps all.
+    pub filter: Option<Expression>,
+    /// Grouping; `None` for a row-by-row query.
+    pub aggregate: Option<Aggregate>,
+    /// Condition on groups; a group for which it isn't true has no result row.
+    pub having: Option<Expression>,
+    /// The result's columns in order, with their expressions.
+    pub output: Vec<(String, Expression)>,
+    /// Schema of the result, one field per `output`. A column is nullable only if it can be NULL.
+    pub schema: SchemaRef,
+    /// Result columns that identify a row: `window_start`, `window_end` and the group keys, or `source_partition` and
+    /// `source_offset`.
+    pub identity: Vec<String>,
+    /// Result column that tells the row's time: `window_start`, or the stream's event time where it is selected.
+    pub time_column: Option<String>,
+    /// Doubts that don't hinder the query, such as sums over floating point.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Which rows of the stream a join keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinKind {
+    /// Those with a partner.
+    Inner,
+    /// All; without a partner the reference's columns are NULL.
+    Left,
+}
+
+/// A join with a reference table by the table's whole key.
+#[derive(Debug, Clone)]
+pub struct Join {
+    /// Name of the reference table.
+    pub reference: String,
+    /// Which rows are kept.
+    pub kind: JoinKind,
+    /// Expressions over the row so far (the stream's columns and those of earlier joins), one per column of the reference's key and
+    /// in the key's order, each of that column's type. A NULL in any of them has no partner.
+    pub stream_keys: Vec<Expression>,
+    /// Columns of the reference that the query reads, in the reference's order; may be empty.
+    pub reference_columns: Vec<String>,
+    /// Names under which they are appended to the row: `<alias>.<column>`, one per `reference_columns`.
+    pub output_columns: Vec<String>,
+}
+
+/// Grouping by window and keys.
+#[derive(Debug, Clone)]
+pub struct Aggregate {
+    /// The window. Always there as long as unwindowed grouping is refused.
+    pub window: Option<Window>,
+    /// Group keys over the row, each named as its result column. NULL is a group of its own. Floating-point keys are normalised
+    /// (-0.0 is 0.0, one NaN), so that equal keys have equal bytes.
+    pub keys: Vec<(String, Expression)>,
+    /// Aggregate calls, each once.
+    pub calls: Vec<AggregateCall>,
+    /// The batch that `having` and `output` are evaluated over: `window_start`, `window_end` (with a window), keys, calls.
+    pub grouped_schema: SchemaRef,
+}
+
+/// Tumbling (`slide_us == size_us`) or hopping windows. A window `[start, end)` has
+/// `start = offset_us + n * slide_us` for a whole `n` (also negative) and `end = start + size_us`.
+///
+/// `0 < slide_us <= size_us`, `size_us % slide_us == 0`, `0 <= offset_us < slide_us`.
+#[derive(Debug, Clone)]
+pub struct Window {
+    /// The stream's event-time column (microseconds since 1970). A row whose time is NULL is in no window, as in Spark.
+    pub time: Expression,
+    /// Length in microseconds.
+    pub size_us: i64,
+    /// Distance of starts in microseconds.
+    pub slide_us: i64,
+    /// Shift of starts in microseconds.
+    pub offset_us: i64,
+}
+
+/// One aggregate over the rows of a group. `FILTER (WHERE …)` and `count_if` are folded into the argument, so NULL arguments are
+/// skipped and that is all an operator has to know.
+#[derive(Debug, Clone)]
+pub struct AggregateCall {
+    /// What is computed.
+    pub function: AggregateFunction,
+    /// Over what, evaluated on the row; `None` for `CountStar`.
+    pub argument: Option<Expression>,
+    /// Type of the result, see [`AggregateFunction`].
+    pub result: DataType,
+    /// Whether the result can be NULL (all arguments of a group are NULL).
+    pub nullable: bool,
+    /// Column in the grouped batch, such as `sum(amount)`; unique.
+    pub name: String,
+}
+
+/// The aggregate functions, with Spark's result types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AggregateFunction {
+    /// Rows whose argument isn't NULL: Int64.
+    Count,
+    /// Rows: Int64.
+    CountStar,
+    /// Sum of the arguments that aren't NULL; NULL if there are none.
+    /// Int32 and Int64 give Int64 and wrap around. Decimal128(p, s) gives Decimal128(p + 10, s); p is at most 26, so that an i128
+    /// adds up 10^12 rows exactly. Float64 gives Float64.
+    Sum,
+    /// Least argument that isn't NULL, of the argument's type. NaN is greater than all numbers; text is ordered by bytes.
+    Min,
+    /// Greatest argument that isn't NULL, of the argument's type.
+    Max,
+    /// Mean of the arguments that aren't NULL; NULL if there are none.
+    /// Decimal128(p, s) gives Decimal128(p + 4, s + 4), rounded half up (away from zero); numbers of other types give Float64.
+    Avg,
+}
+
+impl AggregateFunction {
+    /// Name in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count | Self::CountStar => "count",
+            Self::Sum => "sum",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Avg => "avg",
+        }
+    }
+}
+
+impl Query {
+    /// The plan as a tree for people, the last step first.
+    pub fn describe(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String can't fail.
+        _ = self.write_tree(&mut out);
+        out
+    }
+
+    fn write_tree(&self, out: &mut String) -> std::fmt::Result {
+        let emit = match self.options.emit {
+            Emit::Changes => "changes",
+            Emit::Final => "final",
+        };
+        let table = if self.options.table { "kept in a table" } else { "topic only" };
+        writeln!(out, "{}: emit {emit}, {table}, identity ({})", self.name, self.identity.join(", "))?;
+        writeln!(out, "└─ output")?;
+        for ((name, expression), field) in self.output.iter().zip(self.schema.fields()) {
+            let null = if field.is_nullable() { "" } else { " not null" };
+            writeln!(out, "   │  {name} {}{null} = {expression}", crate::types::name(field.data_type()))?;
+        }
+        if let Some(having) = &self.having {
+            writeln!(out, "   └─ having {having}")?;
+        }
+        if let Some(aggregate) = &self.aggregate {
+            write_aggregate(out, aggregate)?;
+        }
+        if let Some(filter) = &self.filter {
+            writeln!(out, "   └─ filter {filter}")?;
+        }
+        for join in self.joins.iter().rev() {
+            let kind = match join.kind {
+                JoinKind::Inner => "inner",
+                JoinKind::Left => "left",
+            };
+            let keys: Vec<String> = join.stream_keys.iter().map(ToString::to_string).collect();
+            let columns = join.reference_columns.join(", ");
+            writeln!(out, "   └─ {kind} join {} by ({}), appends ({columns})", join.reference, keys.join(", "))?;
+        }
+        writeln!(out, "   └─ stream {} ({})", self.stream, self.input_columns.join(", "))
+    }
+}
+
+fn write_aggregate(out: &mut String, aggregate: &Aggregate) -> std::fmt::Result {
+    writeln!(out, "   └─ aggregate")?;
+    if let Some(window) = &aggregate.window {
+        let kind = if window.size_us == window.slide_us { "tumbling" } else { "hopping" };
+        write!(out, "      │  {kind} window over {} of {}", window.time, crate::interval::display_us(window.size_us))?;
+        if window.size_us != window.slide_us {
+            write!(out, " every {}", crate::interval::display_us(window.slide_us))?;
+        }
+        if window.offset_us != 0 {
+            write!(out, " shifted by {}", crate::interval::display_us(window.offset_us))?;
+        }
+        writeln!(out)?;
+    }
+    for (name, expression) in &aggregate.keys {
+        writeln!(out, "      │  key {name} = {expression}")?;
+    }
+    for call in &aggregate.calls {
+        writeln!(out, "      │  {} -> {}", call.name, crate::types::name(&call.result))?;
+    }
+    Ok(())
+}
