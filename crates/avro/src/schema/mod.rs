@@ -249,6 +249,11 @@ impl Schema {
         &self.0.canonical
     }
 
+    /// The canonical text with the types of references written out, so that it stands alone.
+    pub fn inlined(&self) -> String {
+        print::print_inlined(&self.0.nodes, self.0.root)
+    }
+
     /// The full name of the root type: `namespace.name` of a named one, else its kind, such as `string`.
     pub fn name(&self) -> &str {
         self.type_name(self.root())

@@ -8,13 +8,24 @@ use super::{Field, Kind, Name, Node, NodeId};
 
 /// Prints the schema whose nodes are `nodes`.
 pub(super) fn print(nodes: &[Node], root: NodeId) -> String {
-    let mut printer = Printer { nodes, known: HashSet::new(), out: String::new() };
+    print_with(nodes, root, false)
+}
+
+/// Prints the schema with the types that it took from references written out.
+pub(super) fn print_inlined(nodes: &[Node], root: NodeId) -> String {
+    print_with(nodes, root, true)
+}
+
+fn print_with(nodes: &[Node], root: NodeId, inline: bool) -> String {
+    let mut printer = Printer { nodes, inline, known: HashSet::new(), out: String::new() };
     printer.node(root, "");
     printer.out
 }
 
 struct Printer<'a> {
     nodes: &'a [Node],
+    /// Whether types of references are written out where they come first.
+    inline: bool,
     known: HashSet<&'a str>,
     out: String,
 }
@@ -23,7 +34,7 @@ impl<'a> Printer<'a> {
     fn node(&mut self, id: NodeId, namespace: &str) {
         let Some(node) = self.nodes.get(id.index()) else { return };
         if let Some(name) = node.name()
-            && (node.is_external || !self.known.insert(name.full()))
+            && ((node.is_external && !self.inline) || !self.known.insert(name.full()))
         {
             text(&qualified(name, namespace), &mut self.out);
             return;
