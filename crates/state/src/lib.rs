@@ -1,1 +1,28 @@
-//! Placeholder.
+//! Snapshots: how a stage's state survives a crash.
+//!
+//! **In:** the bytes of a stage's state at an epoch boundary, with a sequence number. **Out:** the newest good ones after a restart.
+//!
+//! **Promised:**
+//! - *Fenced.* [`SnapshotStore::claim_epoch`] creates an object that can be created once, so two processes never hold the same epoch, and
+//!   [`SnapshotStore::save`] refuses a process whose epoch isn't the greatest.
+//! - *Whole or absent.* An object appears under its name complete; on a local directory it is also forced to the disk before `save` returns.
+//! - *Checked.* A checksum covers each snapshot with its owner, epoch and sequence. A torn, flipped, foreign or newer one is refused with
+//!   the reason, and the one before it is used; the two newest are kept for that.
+//! - *Bounded.* A reader of snapshots never allocates more than the bytes that are there, whatever a length field says.
+//!
+//! | file | does |
+//! | --- | --- |
+//! | `store` | epochs and snapshots as objects of a directory |
+//! | `envelope` | the bytes around a snapshot: owner, epoch, sequence, compression, checksum |
+//! | `codec` | what stages write into a snapshot: sections, numbers, text, columns |
+//! | `objects` | `object_store` behind blocking calls, and forcing to the disk |
+
+pub mod codec;
+mod envelope;
+mod error;
+mod objects;
+mod store;
+
+pub use codec::{CodecError, SnapshotReader, SnapshotWriter};
+pub use error::{Error, Result, Skipped};
+pub use store::{Snapshot, SnapshotStore};

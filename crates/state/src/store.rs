@@ -1,0 +1,197 @@
+//! Epochs and snapshots as objects.
+//!
+//! `<owner>/epochs/<epoch>` is created once, by the process that claims the epoch; `<owner>/snapshots/<epoch>-<sequence>` holds a state.
+//! Numbers have 20 digits, so names sort as numbers do.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use model::Epoch;
+use object_store::path::Path;
+
+use crate::envelope;
+use crate::error::{Error, Result, Skipped};
+use crate::objects::{Created, Objects};
+
+/// Good snapshots that are kept of each owner.
+const KEPT: usize = 2;
+/// Claims of epochs that are kept, for people; the greatest one is what counts.
+const EPOCHS_KEPT: usize = 16;
+
+/// A state as it was saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Epoch of the process that saved it.
+    pub epoch: Epoch,
+    /// Number within the epoch, ascending.
+    pub sequence: u64,
+    /// What was saved.
+    pub bytes: Vec<u8>,
+    /// Newer snapshots that were there but couldn't be used, newest first. Each was logged as a warning.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Where snapshots are kept. Calls block.
+#[derive(Debug)]
+pub struct SnapshotStore {
+    objects: Objects,
+    /// Snapshots found damaged: they don't count among those that are kept.
+    damaged: Mutex<BTreeSet<String>>,
+}
+
+impl SnapshotStore {
+    /// Opens a directory, made if absent, or a `file:///` URL.
+    ///
+    /// # Errors
+    /// [`Error::Place`] when it can't be opened or names a kind of storage that this build lacks.
+    pub fn open(url_or_dir: &str) -> Result<Self> {
+        Ok(Self { objects: Objects::open(url_or_dir)?, damaged: Mutex::default() })
+    }
+
+    /// Claims the next epoch of `owner` (a stage, such as `process`), which fences all processes that claimed before.
+    ///
+    /// # Errors
+    /// [`Error::OwnerName`], or a failure of the storage; after one, claim again.
+    pub fn claim_epoch(&self, owner: &str) -> Result<Epoch> {
+        loop {
+            let epoch = self.current_epoch(owner)?.next();
+            if self.objects.create(&epoch_path(owner, epoch)?, Bytes::new())? == Created::New {
+                self.forget_old_epochs(owner, epoch)?;
+                return Ok(epoch);
+            }
+            // Another process claimed it between our listing and our write: its epoch is in the next listing.
+        }
+    }
+
+    /// The greatest epoch claimed for `owner`; epoch 0 if none was.
+    ///
+    /// # Errors
+    /// [`Error::OwnerName`], or a failure of the storage.
+    pub fn current_epoch(&self, owner: &str) -> Result<Epoch> {
+        let names = self.objects.names(&folder(owner, "epochs")?)?;
+        Ok(Epoch(names.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(0)))
+    }
+
+    /// Saves a state. When this returns, the state survives a crash of the process and, on a local directory, of the machine; then snapshots
+    /// older than the two newest good ones are removed.
+    ///
+    /// `sequence` must ascend within an epoch. Saving the same bytes again under the same number is fine, so that a save of unknown outcome
+    /// may be repeated.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when a newer epoch has been claimed: stop. [`Error::SequenceReused`], [`Error::OwnerName`], or a failure of the storage.
+    pub fn save(&self, owner: &str, epoch: Epoch, sequence: u64, bytes: &[u8]) -> Result<()> {
+        let newest = self.current_epoch(owner)?;
+        if newest > epoch {
+            return Err(Error::Fenced { owner: owner.to_owned(), ours: epoch, newest });
+        }
+        let path = snapshot_path(owner, &snapshot_name(epoch, sequence))?;
+        let sealed = Bytes::from(envelope::seal(owner, epoch, sequence, bytes)?);
+        if self.objects.create(&path, sealed.clone())? == Created::Existed && self.objects.read(&path)? != sealed {
+            return Err(Error::SequenceReused { owner: owner.to_owned(), epoch, sequence });
+        }
+        self.forget_old_snapshots(owner)
+    }
+
+    /// The newest snapshot that can be used; `None` if there never was one.
+    ///
+    /// # Errors
+    /// [`Error::NoneUsable`] when there are snapshots but each was refused, or a failure of the storage.
+    pub fn load(&self, owner: &str) -> Result<Option<Snapshot>> {
+        self.load_accepted(owner, |_| Ok(()))
+    }
+
+    /// As [`load`](Self::load), passing over those that `accept` refuses with a reason, such as the snapshot of another query.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_accepted(
+        &self,
+        owner: &str,
+        mut accept: impl FnMut(&[u8]) -> std::result::Result<(), String>,
+    ) -> Result<Option<Snapshot>> {
+        let mut skipped = Vec::new();
+        for name in self.snapshots_newest_first(owner)? {
+            let path = snapshot_path(owner, &name)?;
+            let read = self.objects.read(&path)?;
+            let opened = envelope::open(owner, &read).and_then(|opened| {
+                if snapshot_name(opened.epoch, opened.sequence) != name {
+                    return Err(format!(
+                        "it is snapshot {} of epoch {} under another name",
+                        opened.sequence, opened.epoch
+                    ));
+                }
+                accept(&opened.content)?;
+                Ok(opened)
+            });
+            match opened {
+                Ok(envelope::Opened { epoch, sequence, content }) => {
+                    return Ok(Some(Snapshot { epoch, sequence, bytes: content, skipped }));
+                }
+                Err(reason) => {
+                    tracing::warn!(owner, object = %path, reason, "snapshot refused, trying the one before it");
+                    self.damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(path.to_string());
+                    skipped.push(Skipped { object: path.to_string(), reason });
+                }
+            }
+        }
+        if skipped.is_empty() { Ok(None) } else { Err(Error::NoneUsable { owner: owner.to_owned(), skipped }) }
+    }
+
+    fn snapshots_newest_first(&self, owner: &str) -> Result<Vec<String>> {
+        let mut names = self.objects.names(&folder(owner, "snapshots")?)?;
+        names.retain(|name| parse_snapshot_name(name).is_some());
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(names)
+    }
+
+    fn forget_old_snapshots(&self, owner: &str) -> Result<()> {
+        let mut good = 0;
+        for name in self.snapshots_newest_first(owner)? {
+            let path = snapshot_path(owner, &name)?;
+            if good >= KEPT {
+                self.objects.remove(&path)?;
+            } else if !self.damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(path.as_ref()) {
+                good += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_old_epochs(&self, owner: &str, claimed: Epoch) -> Result<()> {
+        let mut epochs: Vec<u64> =
+            self.objects.names(&folder(owner, "epochs")?)?.iter().filter_map(|name| name.parse().ok()).collect();
+        epochs.sort_unstable_by(|a, b| b.cmp(a));
+        for old in epochs.into_iter().skip(EPOCHS_KEPT).filter(|epoch| *epoch < claimed.0) {
+            self.objects.remove(&epoch_path(owner, Epoch(old))?)?;
+        }
+        Ok(())
+    }
+}
+
+fn folder(owner: &str, kind: &str) -> Result<Path> {
+    let refuse = || Error::OwnerName { owner: owner.to_owned() };
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if owner.is_empty() || owner.len() > 200 || owner.starts_with('.') || !owner.bytes().all(known) {
+        return Err(refuse());
+    }
+    Path::parse(format!("{owner}/{kind}")).map_err(|_| refuse())
+}
+
+fn epoch_path(owner: &str, epoch: Epoch) -> Result<Path> {
+    Ok(folder(owner, "epochs")?.join(format!("{:020}", epoch.0)))
+}
+
+fn snapshot_path(owner: &str, name: &str) -> Result<Path> {
+    Ok(folder(owner, "snapshots")?.join(name))
+}
+
+fn snapshot_name(epoch: Epoch, sequence: u64) -> String {
+    format!("{:020}-{sequence:020}", epoch.0)
+}
+
+fn parse_snapshot_name(name: &str) -> Option<(u64, u64)> {
+    let (epoch, sequence) = name.split_once('-')?;
+    if name.len() == 41 { Some((epoch.parse().ok()?, sequence.parse().ok()?)) } else { None }
+}
