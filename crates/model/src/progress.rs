@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// How far validation is in one raw partition.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Raw partition; the validated and rejected partitions have the same number.
     pub partition: i32,
@@ -18,6 +18,12 @@ pub struct Progress {
     pub validated_offset: i64,
     /// End of the rejected partition after those verdicts.
     pub rejected_offset: i64,
+    /// Raw offset of the last validated record; -1 if there is none. What the next one names as its predecessor.
+    pub last_validated_raw_offset: i64,
+    /// The same for the rejected output.
+    pub last_rejected_raw_offset: i64,
+    /// Offset of the oldest validated record whose id is still kept for finding duplicates: a restart reads them from here.
+    pub duplicates_from_offset: i64,
     /// Greatest event time accepted so far minus the lateness bound, in microseconds since 1970; `None` before the first accepted
     /// record. While `idle` it is the other partitions' watermark that this one follows. It never goes back.
     pub watermark_us: Option<i64>,
@@ -30,6 +36,23 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// The progress of a partition of which nothing has been read.
+    pub fn start(partition: i32) -> Self {
+        Self {
+            partition,
+            raw_offset: 0,
+            validated_offset: 0,
+            rejected_offset: 0,
+            last_validated_raw_offset: -1,
+            last_rejected_raw_offset: -1,
+            duplicates_from_offset: 0,
+            watermark_us: None,
+            idle: false,
+            validated: 0,
+            rejected: BTreeMap::new(),
+        }
+    }
+
     /// The key of this record in the progress topic.
     pub fn key(&self) -> String {
         self.partition.to_string()
@@ -77,7 +100,7 @@ mod tests {
 
     #[test]
     fn json_round_trip() {
-        let progress = Progress { partition: 2, raw_offset: 7, watermark_us: Some(-1), ..Progress::default() };
+        let progress = Progress { raw_offset: 7, watermark_us: Some(-1), ..Progress::start(2) };
         let bytes = progress.to_json().unwrap();
         assert_eq!(Progress::from_json(&bytes).unwrap(), progress);
     }

@@ -1,1 +1,32 @@
-//! Placeholder.
+//! The verdict on each raw record.
+//!
+//! **In**: blocks of raw records of one partition, in offset order ([`model::RecordBlock`]), and the schema registry.
+//! **Out**: for each record exactly one [`Outcome`]: accepted, with its payload in the stream's own schema, or rejected with a
+//! [`model::Rejection`]; and the partition's [`model::Progress`].
+//! **Promised**: the verdicts depend on the records of the partition in their order, on the rules, and (for records from the future,
+//! unknown schemas and idleness alone) on the clock. A record that can't be decoded disturbs no other. A registry that is away is
+//! waited for, never mistaken for a bad record. A restart keeps the verdicts that were already published.
+//!
+//! Nothing here does I/O but the registry look-up: `app` reads raw blocks, writes the outcomes and the progress.
+//!
+//! | file | step |
+//! | --- | --- |
+//! | `options` | what a stream declares: schema, rules, times |
+//! | `writers` | schema ids of the block: known, unknown for now, unknown for good |
+//! | `partition` | one partition: decode, rules, times, duplicates, in this order |
+//! | `duplicates` | the ids accepted within the last hour (or whatever is declared) |
+//! | `restore` | taking up a partition where its outputs end |
+//! | `skew` | which partitions to hold so that a replay doesn't run one far ahead |
+
+mod duplicates;
+mod error;
+mod options;
+mod partition;
+mod restore;
+pub mod skew;
+mod writers;
+
+pub use error::{Error, Result};
+pub use options::{Rule, StreamRules};
+pub use partition::{Outcome, PartitionValidator, Verdicts};
+pub use restore::Settled;

@@ -1,0 +1,80 @@
+//! What stops validation of a partition (bad records don't).
+
+use model::{Classified, Domain, Retry, SchemaError};
+
+/// Result of a validation step.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What stops validation of a partition.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The registry can't be asked for a schema. Nothing has changed: call again with the same block.
+    #[error(transparent)]
+    Registry(#[from] SchemaError),
+    /// The registry doesn't know a schema id yet and the grace period is running. Nothing has changed: call again with the same block.
+    #[error("schema id {id} is not in the registry yet; waiting for it until {waited_ms} ms of {grace_ms} ms have passed")]
+    SchemaGrace {
+        /// The id.
+        id: u32,
+        /// How long it has been waited for, in milliseconds.
+        waited_ms: u64,
+        /// How long it is waited for at most, in milliseconds.
+        grace_ms: u64,
+    },
+    /// The ids kept for finding duplicates need more memory than they may.
+    #[error(
+        "stream {stream}, partition {partition}: {entries} ids are kept to find duplicates and need {bytes} bytes, over the cap of \
+         {bytes_max}; shorten `duplicates.within` or raise the cap"
+    )]
+    DuplicatesFull {
+        /// Stream.
+        stream: String,
+        /// Raw partition.
+        partition: i32,
+        /// Ids kept.
+        entries: usize,
+        /// Bytes they need.
+        bytes: usize,
+        /// Bytes they may need.
+        bytes_max: usize,
+    },
+    /// A rule or the encoding of an accepted row failed in a way that data can't cause.
+    #[error("stream {stream}, partition {partition}: {reason}")]
+    Internal {
+        /// Stream.
+        stream: String,
+        /// Raw partition.
+        partition: i32,
+        /// What was seen.
+        reason: String,
+    },
+    /// An output doesn't hold what its headers promise.
+    #[error("{topic} is not a well-formed output of this stream at offset {offset}: {reason}")]
+    BrokenOutput {
+        /// Topic and partition.
+        topic: String,
+        /// Offset.
+        offset: i64,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Classified for Error {
+    fn domain(&self) -> Domain {
+        match self {
+            Self::Registry(error) => error.domain(),
+            Self::SchemaGrace { .. } | Self::BrokenOutput { .. } => Domain::External,
+            Self::DuplicatesFull { .. } => Domain::User,
+            Self::Internal { .. } => Domain::Internal,
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Registry(error) => error.retry(),
+            Self::SchemaGrace { .. } => Retry::Backoff,
+            _ => Retry::Never,
+        }
+    }
+}

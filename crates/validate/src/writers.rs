@@ -1,0 +1,100 @@
+//! The schemas that a block's records were written with.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use avro::Decoder;
+use model::{RecordBlock, Schemas};
+
+use crate::error::{Error, Result};
+
+/// Longest time between two questions for an id that was unknown for good, in microseconds.
+const ASK_AGAIN_US: i64 = 1_000_000;
+
+#[derive(Debug, Clone, Copy)]
+struct Unknown {
+    since_us: i64,
+    asked_us: i64,
+}
+
+/// Looks writer schemas up and hands them to the decoder.
+#[derive(Debug, Default)]
+pub(crate) struct Writers {
+    unknown: HashMap<u32, Unknown>,
+    /// Ids whose schema can't be resolved to the stream's, with the reason.
+    unusable: HashMap<u32, String>,
+}
+
+impl Writers {
+    /// Makes sure that the decoder knows every schema id of the block that can be known.
+    ///
+    /// # Errors
+    /// `Registry` while it is away, `SchemaGrace` while an unknown id is waited for.
+    pub(crate) fn prepare(
+        &mut self,
+        block: &RecordBlock,
+        decoder: &mut Decoder,
+        schemas: &dyn Schemas,
+        now_us: i64,
+        grace: Duration,
+    ) -> Result<()> {
+        let mut new_ids = BTreeSet::new();
+        let mut last = None;
+        for value in block.values.iter().flatten() {
+            let Some((id, _)) = avro::wire::split(value) else { continue };
+            if last != Some(id) && !decoder.knows(id) && !self.unusable.contains_key(&id) {
+                new_ids.insert(id);
+            }
+            last = Some(id);
+        }
+        for id in new_ids {
+            self.look_up(id, decoder, schemas, now_us, grace)?;
+        }
+        Ok(())
+    }
+
+    /// Why the records of this id can't be read, if its schema is known and can't be resolved.
+    pub(crate) fn unusable(&self, id: u32) -> Option<&str> {
+        self.unusable.get(&id).map(String::as_str)
+    }
+
+    fn look_up(
+        &mut self,
+        id: u32,
+        decoder: &mut Decoder,
+        schemas: &dyn Schemas,
+        now_us: i64,
+        grace: Duration,
+    ) -> Result<()> {
+        let grace_us = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
+        let in_grace = |unknown: &Unknown| now_us.saturating_sub(unknown.since_us) < grace_us;
+        if let Some(unknown) = self.unknown.get(&id)
+            && !in_grace(unknown)
+            && now_us.saturating_sub(unknown.asked_us) < ASK_AGAIN_US
+        {
+            return Ok(());
+        }
+        match schemas.by_id(id) {
+            Ok(text) => {
+                self.unknown.remove(&id);
+                let added = avro::Schema::parse(&text)
+                    .map_err(|error| error.to_string())
+                    .and_then(|writer| decoder.add_writer(id, &writer).map_err(|error| error.to_string()));
+                if let Err(reason) = added {
+                    self.unusable.insert(id, reason);
+                }
+                Ok(())
+            }
+            Err(model::SchemaError::Unknown { .. }) => {
+                let unknown = self.unknown.entry(id).or_insert(Unknown { since_us: now_us, asked_us: now_us });
+                unknown.asked_us = now_us;
+                if in_grace(unknown) {
+                    let waited_ms = u64::try_from((now_us - unknown.since_us) / 1_000).unwrap_or(0);
+                    return Err(Error::SchemaGrace { id, waited_ms, grace_ms: grace.as_millis() as u64 });
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
