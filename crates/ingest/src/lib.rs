@@ -1,1 +1,4 @@
-//! Placeholder.
+//! The doors: where transactions come in.
+pub(crate) mod coerce;
+pub mod files;
+pub mod key;
