@@ -11,9 +11,32 @@
 //! | `schema` | parses schemas strictly, prints them as Avro does |
 //! | `compatibility` | which schema reads which, by the rules of Avro Java and the levels of Confluent |
 //! | `wire` | the header before a record |
+//! | `arrow` | which schemas can be columns, as which types |
+//! | `resolve` | compiles a writer's and the reader's schema into steps |
+//! | `decode` | runs the steps: bytes to columns, with a verdict for each record |
+//! | `encode` | columns to values in the wire format; re-encoding of accepted records |
+//! | `derive` | the Avro schema of Arrow columns |
+//! | `walk`, `cursor` | bounded reading of bytes that nobody vouches for |
+//! | `column`, `values` | growing columns; the meaning of single values |
 
+mod arrow;
+mod column;
 pub mod compatibility;
+mod cursor;
+mod decode;
+mod derive;
+mod encode;
+mod put;
+mod resolve;
 pub mod schema;
+mod values;
+mod walk;
 pub mod wire;
 
+pub use arrow::{ArrowMappingError, DECIMAL_DIGITS_MAX};
+pub use decode::{DecodeFailure, Decoded, Decoder, DecoderError};
+pub use derive::{DOC_METADATA, DeriveError, schema_for};
+pub use encode::{BoundEncoder, EncodeError, Encoder, Reencoder};
+pub use resolve::ResolveError;
 pub use schema::{ParseError, Schema};
+pub use walk::Limits;

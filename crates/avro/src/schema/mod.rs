@@ -11,6 +11,9 @@ mod print;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use defaults::latin1;
+pub(crate) use parse::is_name;
+
 use std::sync::Arc;
 
 use model::{Classified, Domain, Retry};
