@@ -1,1 +1,48 @@
-//! Placeholder.
+//! Streaming SQL: accepted rows in, results with versions out.
+//!
+//! **In:** batches of a stream's accepted rows with their raw positions ([`QueryOperator::push`]), watermarks
+//! ([`QueryOperator::advance`]), reference tables. **Out:** [`Emission`]s: result rows, deletes, and the version of each.
+//!
+//! **Promised:**
+//! - A state machine without I/O, clock or thread: the same calls give the same results.
+//! - A window's last version equals a batch computation over all rows pushed into it, whatever the batches, and whatever restarts from
+//!   [`QueryOperator::snapshot`]s lie between (sums of floating-point numbers up to rounding).
+//! - Versions of a result ascend; nothing that is unchanged is published twice, except that its finality is.
+//! - No row is dropped in silence: a row for a window that is closed is an error, and what SQL itself leaves out (a filter, an inner join
+//!   without partner, a NULL event time) is counted in [`Metrics`].
+//! - State is bounded: over `state_bytes_max` a push is refused before it changes anything.
+//!
+//! A call that returns an error other than [`Cause::StateFull`] leaves the operator unusable: start again from the last snapshot.
+//!
+//! | file | does |
+//! | --- | --- |
+//! | `options`, `error`, `metrics` | settings, failures, counters |
+//! | `operator` | the parts of one query put together |
+//! | `reference` | reference tables and the join with them |
+//! | `rows` | joins and filter; row-by-row results |
+//! | `keys` | rows' keys as bytes with their hashes |
+//! | `window/assign` | which windows a row is in |
+//! | `window/groups` | the groups of one batch |
+//! | `window/table` | the groups of one window with their state |
+//! | `window/aggregation` | folds batches into windows |
+//! | `window/emit` | what is published when |
+//! | `window/snapshot` | state out and in |
+//! | `accumulator/*` | count, sum, average, least and greatest over columns |
+
+mod accumulator;
+mod emission;
+mod error;
+mod keys;
+mod metrics;
+mod operator;
+mod options;
+mod reference;
+mod rows;
+mod window;
+
+pub use emission::Emission;
+pub use error::{Cause, Error, ReferenceError, Result};
+pub use metrics::Metrics;
+pub use operator::QueryOperator;
+pub use options::{OperatorOptions, Source};
+pub use reference::ReferenceData;

@@ -1,0 +1,102 @@
+//! Aggregates of many groups, column by column.
+//!
+//! DataFusion's `GroupsAccumulator` doesn't serve here: its `evaluate` and `state` consume the groups they are asked for, and
+//! `emit: changes` publishes a window's present content again and again while it goes on growing. These accumulators evaluate any groups
+//! without touching them, and a window's set of them is dropped whole.
+//!
+//! Each batch is first folded into accumulators over the batch's own groups ([`Accumulator::update`]), which are then merged into those
+//! of each window the groups lie in ([`Accumulator::merge`]): a hopping window costs groups of the batch × windows, not rows × windows.
+
+mod count;
+mod extremes;
+mod totals;
+
+use std::any::Any;
+use std::fmt::Debug;
+
+use arrow_array::ArrayRef;
+use arrow_schema::DataType;
+use sql::{AggregateCall, AggregateFunction};
+use state::{CodecError, SnapshotReader, SnapshotWriter};
+
+use crate::error::Cause;
+
+/// One aggregate call over groups numbered from 0. Groups are added by [`resize`](Self::resize); naming one beyond is a bug.
+pub(crate) trait Accumulator: Debug + Send {
+    /// Sets the number of groups: new ones are empty, those beyond it are dropped.
+    fn resize(&mut self, groups: usize);
+    /// Folds row `i` of the argument (`None` for `count(*)`) into group `groups[i]`.
+    fn update(&mut self, argument: Option<&ArrayRef>, groups: &[u32]) -> Result<(), Cause>;
+    /// Folds group `from[i]` of `other`, an accumulator of the same call, into group `into[i]`.
+    fn merge(&mut self, other: &dyn Accumulator, from: &[u32], into: &[u32]) -> Result<(), Cause>;
+    /// The present value of each of these groups.
+    fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef, Cause>;
+    /// Writes all groups.
+    fn save(&self, writer: &mut SnapshotWriter) -> Result<(), CodecError>;
+    /// Replaces all groups by those written, of which there must be `groups`.
+    fn load(&mut self, reader: &mut SnapshotReader<'_>, groups: usize) -> Result<(), CodecError>;
+    /// Bytes held.
+    fn bytes(&self) -> usize;
+    /// Bytes that a further group takes, without text.
+    fn group_bytes(&self) -> usize;
+    /// For `merge`.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// An accumulator for a call, without groups.
+pub(crate) fn accumulator(call: &AggregateCall) -> Result<Box<dyn Accumulator>, Cause> {
+    let argument = || {
+        let expression = call.argument.as_ref();
+        expression.map(|argument| argument.data_type()).ok_or_else(|| unsupported(call, "it has no argument"))
+    };
+    match call.function {
+        AggregateFunction::CountStar => Ok(Box::new(count::Count::default())),
+        AggregateFunction::Count => {
+            argument()?;
+            Ok(Box::new(count::Count::default()))
+        }
+        AggregateFunction::Sum => {
+            totals::sum(argument()?, &call.result).ok_or_else(|| unsupported(call, "type of argument"))
+        }
+        AggregateFunction::Avg => {
+            totals::average(argument()?, &call.result).ok_or_else(|| unsupported(call, "type of argument"))
+        }
+        AggregateFunction::Min | AggregateFunction::Max => {
+            let greatest = call.function == AggregateFunction::Max;
+            extremes::extreme(argument()?, greatest).ok_or_else(|| unsupported(call, "type of argument"))
+        }
+    }
+}
+
+fn unsupported(call: &AggregateCall, reason: &str) -> Cause {
+    let argument = call.argument.as_ref().map_or("no argument".to_owned(), |argument| argument.data_type().to_string());
+    Cause::Plan(format!("{} of {argument} to {}: {reason}", call.function.name(), call.result))
+}
+
+/// The argument of a call that has one.
+fn required(argument: Option<&ArrayRef>) -> Result<&ArrayRef, Cause> {
+    argument.ok_or_else(|| Cause::Internal("an aggregate without its argument".into()))
+}
+
+/// `other` as the accumulator it is to be merged into.
+fn same<T: 'static>(other: &dyn Accumulator) -> Result<&T, Cause> {
+    other.as_any().downcast_ref().ok_or_else(|| Cause::Internal("accumulators of two calls were mixed up".into()))
+}
+
+fn mismatch(expected: &DataType, found: &DataType) -> Cause {
+    Cause::Internal(format!("an aggregate over {expected} was given {found}"))
+}
+
+/// Checks that as many groups were read as there are keys.
+fn check_groups(found: usize, expected: usize) -> Result<(), CodecError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(CodecError::Invalid {
+        what: "aggregate",
+        reason: format!("it has {found} groups where {expected} are expected"),
+    })
+}
+
+#[cfg(test)]
+mod tests;

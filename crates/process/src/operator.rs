@@ -1,0 +1,267 @@
+//! One query's operator: the parts put together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
+use sql::Query;
+use state::{SnapshotReader, SnapshotWriter};
+
+use crate::emission::Emission;
+use crate::error::{Cause, Result};
+use crate::metrics::Metrics;
+use crate::options::{OperatorOptions, Source};
+use crate::reference::ReferenceData;
+use crate::rows::{Projection, RowPipeline};
+use crate::window::WindowAggregation;
+
+/// Layout of the snapshot's section.
+const SNAPSHOT_VERSION: u32 = 1;
+
+/// Runs one query over the accepted rows of its stream.
+///
+/// Rows come by [`push`](Self::push), time by [`advance`](Self::advance); [`emit`](Self::emit) hands over what is to be published. The
+/// caller publishes an emission wholly before it saves a snapshot taken after it, and on a failure goes back to the last snapshot: the same
+/// rows then give the same results and versions.
+#[derive(Debug)]
+pub struct QueryOperator {
+    query: Arc<Query>,
+    options: OperatorOptions,
+    rows: RowPipeline,
+    results: Results,
+    identity_schema: SchemaRef,
+    fingerprint: String,
+    metrics: Metrics,
+    restored_references: BTreeMap<String, u64>,
+}
+
+#[derive(Debug)]
+enum Results {
+    /// One per row.
+    Rows(Projection),
+    /// One per window and group.
+    Windows(Box<WindowAggregation>),
+}
+
+impl QueryOperator {
+    /// An operator without state.
+    ///
+    /// # Errors
+    /// A reference table that isn't given or has changed since the query was compiled; a plan that this engine can't run.
+    pub fn new(
+        query: Arc<Query>,
+        references: &BTreeMap<String, Arc<ReferenceData>>,
+        options: OperatorOptions,
+    ) -> Result<Self> {
+        let failed = |cause: Cause| cause.of(&query.name);
+        let fields: std::result::Result<Vec<_>, _> =
+            query.identity.iter().map(|name| query.schema.field_with_name(name)).collect();
+        let fields = fields.map_err(|error| failed(error.into()))?;
+        let identity_schema = Arc::new(Schema::new(fields.into_iter().cloned().collect::<Vec<_>>()));
+        let rows = RowPipeline::new(&query, references).map_err(failed)?;
+        let results = match &query.aggregate {
+            None => Results::Rows(Projection::new(&query)),
+            Some(_) => {
+                let windows = WindowAggregation::new(&query, &identity_schema, options.generation).map_err(failed)?;
+                Results::Windows(Box::new(windows))
+            }
+        };
+        let fingerprint = fingerprint(&query, options.generation);
+        Ok(Self {
+            query,
+            options,
+            rows,
+            results,
+            identity_schema,
+            fingerprint,
+            metrics: Metrics::default(),
+            restored_references: BTreeMap::new(),
+        })
+    }
+
+    /// The query it runs.
+    pub fn query(&self) -> &Arc<Query> {
+        &self.query
+    }
+
+    /// Takes accepted rows of the stream: all of one raw partition, with the columns that the query reads by name.
+    ///
+    /// # Errors
+    /// [`Cause::StateFull`] when there is no room: nothing of the batch was taken. [`Cause::Late`], [`Cause::TimeRange`] and all others mean
+    /// that the stage has to stop.
+    pub fn push(&mut self, batch: &RecordBatch, source: &Source<'_>) -> Result<()> {
+        let mut metrics = self.metrics;
+        metrics.rows_in += batch.num_rows() as u64;
+        self.take(batch, source, &mut metrics).map_err(|cause| cause.of(&self.query.name))?;
+        self.metrics = metrics;
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        batch: &RecordBatch,
+        source: &Source<'_>,
+        metrics: &mut Metrics,
+    ) -> std::result::Result<(), Cause> {
+        let bytes_max = self.options.state_bytes_max;
+        if let Results::Rows(projection) = &self.results {
+            let bytes = projection.bytes();
+            if bytes > bytes_max {
+                return Err(Cause::StateFull { bytes, bytes_max });
+            }
+        }
+        let rows = self.rows.run(batch, source, metrics)?;
+        match &mut self.results {
+            Results::Rows(projection) => projection.push(&rows, source.partition),
+            Results::Windows(windows) => windows.fold(&rows, source.partition, bytes_max, metrics),
+        }
+    }
+
+    /// Moves the watermark, in microseconds since 1970: windows that end at or before it are over, and the next emission publishes them as
+    /// final. A watermark below the present one changes nothing.
+    ///
+    /// # Errors
+    /// None at present; the type leaves room for it.
+    pub fn advance(&mut self, watermark_us: i64) -> Result<()> {
+        if let Results::Windows(windows) = &mut self.results {
+            windows.advance(watermark_us);
+        }
+        Ok(())
+    }
+
+    /// What is to be published since the last emission: row-by-row results, windows that are over, and, with `emit: changes`, each group of
+    /// an open window that rows were folded into.
+    ///
+    /// # Errors
+    /// An expression or a column that can't be computed.
+    pub fn emit(&mut self) -> Result<Emission> {
+        self.publish(false)
+    }
+
+    /// As [`emit`](Self::emit), and with `emit: final` too what changed in open windows since it was last published, as not final. The
+    /// watermark stays where it is, so later rows give higher versions.
+    ///
+    /// # Errors
+    /// As [`emit`](Self::emit).
+    pub fn drain(&mut self) -> Result<Emission> {
+        self.publish(true)
+    }
+
+    fn publish(&mut self, drain: bool) -> Result<Emission> {
+        let empty = Emission::empty(&self.query.schema, &self.identity_schema);
+        let published = match &mut self.results {
+            Results::Rows(projection) => projection.emit(self.options.generation, empty, &mut self.metrics),
+            Results::Windows(windows) => windows.emit(drain, empty, &mut self.metrics),
+        };
+        published.map_err(|cause| cause.of(&self.query.name))
+    }
+
+    /// Uses another version of a reference table from the next batch on. Whether the query joins that table.
+    ///
+    /// # Errors
+    /// [`Cause::ReferenceChanged`] when its columns aren't those that the query was compiled for; then the present version stays.
+    pub fn replace_reference(&mut self, data: &Arc<ReferenceData>) -> Result<bool> {
+        self.rows.replace_reference(data).map_err(|cause| cause.of(&self.query.name))
+    }
+
+    /// Versions of the reference tables in use.
+    pub fn reference_versions(&self) -> BTreeMap<String, u64> {
+        self.rows.reference_versions()
+    }
+
+    /// Versions of the reference tables that the restored snapshot was taken with; empty without one. Where they differ from
+    /// [`reference_versions`](Self::reference_versions), rows from here on are joined with another load than before.
+    pub fn restored_references(&self) -> &BTreeMap<String, u64> {
+        &self.restored_references
+    }
+
+    /// Writes the whole state as a section named after the query.
+    ///
+    /// # Errors
+    /// A column that can't be written.
+    pub fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<()> {
+        let written = writer.section(&section(&self.query), SNAPSHOT_VERSION, &self.fingerprint, |inner| {
+            let references = self.rows.reference_versions();
+            inner.u64(references.len() as u64);
+            for (name, version) in references {
+                inner.text(&name);
+                inner.u64(version);
+            }
+            match &self.results {
+                Results::Rows(projection) => projection.save(inner),
+                Results::Windows(windows) => windows.save(inner),
+            }
+        });
+        written.map_err(|cause| cause.of(&self.query.name))
+    }
+
+    /// Replaces the state by that of a snapshot of the same query: same name, text, schemas and generation.
+    ///
+    /// # Errors
+    /// [`Cause::Snapshot`] when it is another query's, a newer build's, or damaged.
+    pub fn restore(&mut self, reader: &mut SnapshotReader<'_>) -> Result<()> {
+        let Self { results, .. } = self;
+        let read = reader.section(&section(&self.query), SNAPSHOT_VERSION, &self.fingerprint, |inner, _| {
+            let count = inner.count(2 * size_of::<u64>())?;
+            let mut references = BTreeMap::new();
+            for _ in 0..count {
+                references.insert(inner.text()?.to_owned(), inner.u64()?);
+            }
+            match results {
+                Results::Rows(projection) => projection.load(inner)?,
+                Results::Windows(windows) => windows.load(inner)?,
+            }
+            Ok::<_, Cause>(references)
+        });
+        self.restored_references = read.map_err(|cause| cause.of(&self.query.name))?;
+        let present = self.rows.reference_versions();
+        if self.restored_references != present {
+            let (query, before) = (&self.query.name, &self.restored_references);
+            tracing::info!(%query, ?before, ?present, "the snapshot was taken with other loads of the reference tables");
+        }
+        Ok(())
+    }
+
+    /// Bytes of state: groups, aggregates, results not yet published, and buffers. Reference tables are shared and not counted.
+    pub fn state_bytes(&self) -> usize {
+        match &self.results {
+            Results::Rows(projection) => projection.bytes(),
+            Results::Windows(windows) => windows.bytes(),
+        }
+    }
+
+    /// Counters since it was made, and present sizes.
+    pub fn metrics(&self) -> Metrics {
+        let mut metrics = self.metrics;
+        metrics.state_bytes = self.state_bytes() as u64;
+        if let Results::Windows(windows) = &self.results {
+            (metrics.windows_open, metrics.groups_open) = windows.held();
+        }
+        metrics
+    }
+}
+
+fn section(query: &Query) -> String {
+    format!("query {}", query.name)
+}
+
+/// Tells apart states that can't stand for each other. FNV-1a, 128 bits: stable across builds, and nobody attacks it.
+fn fingerprint(query: &Query, generation: u32) -> String {
+    let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    let mut add = |text: &str| {
+        for byte in text.bytes().chain([0xff]) {
+            hash ^= u128::from(byte);
+            hash = hash.wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+        }
+    };
+    add(&query.text);
+    let grouped = query.aggregate.as_ref().map(|aggregate| &aggregate.grouped_schema);
+    for schema in [Some(&query.row_schema), grouped, Some(&query.schema)].into_iter().flatten() {
+        for field in schema.fields() {
+            add(&format!("{} {} {}", field.name(), field.data_type(), field.is_nullable()));
+        }
+        add("");
+    }
+    format!("{} g{generation} {hash:032x}", query.name)
+}

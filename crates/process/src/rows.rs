@@ -1,0 +1,279 @@
+//! The row part of a query: joins, filter, and row-by-row results.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::{Array as _, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_select::filter::{FilterBuilder, FilterPredicate};
+use arrow_select::take::take;
+use model::Version;
+use sql::{Expression, JoinKind, Query};
+use state::{CodecError, SnapshotReader, SnapshotWriter};
+
+use crate::emission::Emission;
+use crate::error::Cause;
+use crate::metrics::Metrics;
+use crate::options::Source;
+use crate::reference::{self, ReferenceData};
+
+/// Makes the rows that a query folds or projects: the stream's columns, those of the joins, and `source_offset`.
+#[derive(Debug)]
+pub(crate) struct RowPipeline {
+    input_columns: Vec<String>,
+    joins: Vec<Join>,
+    filter: Option<Expression>,
+    /// Number of joins that the filter waits for: it runs as soon as its columns are there, so that joins see fewer rows.
+    filter_after: usize,
+    /// Schema before any join and after each.
+    schemas: Vec<SchemaRef>,
+}
+
+#[derive(Debug)]
+struct Join {
+    data: Arc<ReferenceData>,
+    kind: JoinKind,
+    keys: Vec<Expression>,
+    /// Names and types of the table's columns that the query reads.
+    wanted: Vec<(String, DataType)>,
+    /// Their indexes in the table as it is now.
+    columns: Vec<usize>,
+}
+
+impl RowPipeline {
+    pub(crate) fn new(query: &Query, references: &BTreeMap<String, Arc<ReferenceData>>) -> Result<Self, Cause> {
+        let fields = query.row_schema.fields();
+        let mut width = query.input_columns.len();
+        let mut schemas = vec![with_offset(fields.get(..width).unwrap_or_default())];
+        let mut joins = Vec::with_capacity(query.joins.len());
+        for join in &query.joins {
+            let data = references
+                .get(&join.reference)
+                .ok_or_else(|| Cause::ReferenceMissing { reference: join.reference.clone() })?;
+            let appended = fields.get(width..width + join.output_columns.len()).unwrap_or_default();
+            let wanted = join
+                .reference_columns
+                .iter()
+                .zip(appended)
+                .map(|(name, field)| (name.clone(), field.data_type().clone()));
+            let mut bound = Join {
+                data: Arc::clone(data),
+                kind: join.kind,
+                keys: join.stream_keys.clone(),
+                wanted: wanted.collect(),
+                columns: Vec::new(),
+            };
+            bound.columns = bound.bind(data)?;
+            joins.push(bound);
+            width += join.output_columns.len();
+            schemas.push(with_offset(fields.get(..width).unwrap_or_default()));
+        }
+        if width != fields.len() {
+            return Err(Cause::Plan("its row schema isn't the columns of the stream and of the joins".into()));
+        }
+        let filter_after = query.filter.as_ref().map_or(0, |filter| {
+            let reads =
+                |schema: &SchemaRef| filter.columns().iter().all(|column| schema.column_with_name(column).is_some());
+            schemas.iter().position(reads).unwrap_or(query.joins.len())
+        });
+        let filter = query.filter.clone();
+        Ok(Self { input_columns: query.input_columns.clone(), joins, filter, filter_after, schemas })
+    }
+
+    /// Uses another version of a reference table from the next batch on. Whether the query joins it.
+    pub(crate) fn replace_reference(&mut self, data: &Arc<ReferenceData>) -> Result<bool, Cause> {
+        let mut bound = Vec::new();
+        for (at, join) in self.joins.iter().enumerate() {
+            if join.data.name() == data.name() {
+                bound.push((at, join.bind(data)?));
+            }
+        }
+        let joined = !bound.is_empty();
+        for (at, columns) in bound {
+            if let Some(join) = self.joins.get_mut(at) {
+                join.columns = columns;
+                join.data = Arc::clone(data);
+            }
+        }
+        Ok(joined)
+    }
+
+    /// Versions of the reference tables in use.
+    pub(crate) fn reference_versions(&self) -> BTreeMap<String, u64> {
+        self.joins.iter().map(|join| (join.data.name().to_owned(), join.data.version())).collect()
+    }
+
+    /// Joins and filters a batch.
+    pub(crate) fn run(
+        &self,
+        batch: &RecordBatch,
+        source: &Source<'_>,
+        metrics: &mut Metrics,
+    ) -> Result<RecordBatch, Cause> {
+        if source.raw_offsets.len() != batch.num_rows() {
+            let (offsets, rows) = (source.raw_offsets.len(), batch.num_rows());
+            return Err(Cause::Batch(format!("it has {rows} rows and {offsets} raw offsets")));
+        }
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(source.raw_offsets.to_vec()))];
+        for name in &self.input_columns {
+            let found = batch.column_by_name(name);
+            columns.push(Arc::clone(found.ok_or_else(|| Cause::Batch(format!("it has no column {name}")))?));
+        }
+        let mut rows = self.batch(0, columns)?;
+        for at in 0..=self.joins.len() {
+            if let (Some(filter), true) = (&self.filter, at == self.filter_after) {
+                let before = rows.num_rows();
+                rows = keep(&rows, &truths(&filter.evaluate(&rows)?))?;
+                metrics.rows_filtered += (before - rows.num_rows()) as u64;
+            }
+            if let Some(join) = self.joins.get(at) {
+                rows = self.join(at, join, &rows, metrics)?;
+            }
+        }
+        Ok(rows)
+    }
+
+    fn join(&self, at: usize, join: &Join, rows: &RecordBatch, metrics: &mut Metrics) -> Result<RecordBatch, Cause> {
+        let keys: Result<Vec<_>, _> = join.keys.iter().map(|key| key.evaluate(rows)).collect();
+        let joined = reference::join(&join.data, join.kind, &keys?, rows.num_rows(), &join.columns)?;
+        let mut columns = match joined.kept {
+            None => rows.columns().to_vec(),
+            Some(kept) => {
+                metrics.rows_unmatched += (rows.num_rows() - kept.len()) as u64;
+                rows.columns().iter().map(|column| take(column, &kept, None)).collect::<Result<_, _>>()?
+            }
+        };
+        columns.extend(joined.columns);
+        self.batch(at + 1, columns)
+    }
+
+    fn batch(&self, stage: usize, columns: Vec<ArrayRef>) -> Result<RecordBatch, Cause> {
+        let schema = self.schemas.get(stage).ok_or_else(|| Cause::Internal("a join without a schema".into()))?;
+        RecordBatch::try_new(Arc::clone(schema), columns).map_err(|error| Cause::Batch(error.to_string()))
+    }
+}
+
+impl Join {
+    /// Indexes of the wanted columns in a version of the table, which must still be what the query was compiled for.
+    fn bind(&self, data: &ReferenceData) -> Result<Vec<usize>, Cause> {
+        let changed = |reason: String| Cause::ReferenceChanged { reference: data.name().to_owned(), reason };
+        let keys: Vec<_> = self.keys.iter().map(|key| key.data_type().clone()).collect();
+        if keys != data.key_types() {
+            return Err(changed(format!(
+                "its key has the types {:?}, and the query looks up {keys:?}",
+                data.key_types()
+            )));
+        }
+        let bind = |(name, data_type): &(String, DataType)| match data.batch().schema_ref().column_with_name(name) {
+            Some((at, field)) if field.data_type() == data_type => Ok(at),
+            Some((_, field)) => Err(changed(format!("column {name} is {}, not {data_type}", field.data_type()))),
+            None => Err(changed(format!("it has no column {name}"))),
+        };
+        self.wanted.iter().map(bind).collect()
+    }
+}
+
+/// The raw offset comes first, so that there is always a column that tells the number of rows.
+fn with_offset(fields: &[Arc<Field>]) -> SchemaRef {
+    let offset = Arc::new(Field::new(sql::SOURCE_OFFSET, DataType::Int64, false));
+    Arc::new(Schema::new(std::iter::once(offset).chain(fields.iter().cloned()).collect::<Vec<_>>()))
+}
+
+/// A condition's values with NULL, and a bare NULL literal, as false.
+pub(crate) fn truths(values: &ArrayRef) -> BooleanArray {
+    match values.as_boolean_opt() {
+        Some(values) if values.null_count() == 0 => values.clone(),
+        Some(values) => arrow_select::filter::prep_null_mask_filter(values),
+        None => BooleanArray::from(vec![false; values.len()]),
+    }
+}
+
+/// The rows for which the mask is true.
+pub(crate) fn keep(rows: &RecordBatch, mask: &BooleanArray) -> Result<RecordBatch, Cause> {
+    if mask.true_count() == rows.num_rows() {
+        return Ok(rows.clone());
+    }
+    let predicate: FilterPredicate = FilterBuilder::new(mask).optimize().build();
+    Ok(predicate.filter_record_batch(rows)?)
+}
+
+/// Evaluates a result's columns.
+pub(crate) fn project(
+    rows: &RecordBatch,
+    output: &[(String, Expression)],
+    schema: &SchemaRef,
+) -> Result<RecordBatch, Cause> {
+    let columns: Result<Vec<_>, _> = output.iter().map(|(_, expression)| expression.evaluate(rows)).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns?, &options)?)
+}
+
+/// Row-by-row results that wait for the next emission.
+#[derive(Debug)]
+pub(crate) struct Projection {
+    output: Vec<(String, Expression)>,
+    schema: SchemaRef,
+    waiting: Vec<RecordBatch>,
+    bytes: usize,
+}
+
+impl Projection {
+    pub(crate) fn new(query: &Query) -> Self {
+        Self { output: query.output.clone(), schema: Arc::clone(&query.schema), waiting: Vec::new(), bytes: 0 }
+    }
+
+    pub(crate) fn push(&mut self, rows: &RecordBatch, partition: i32) -> Result<(), Cause> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let mut fields = rows.schema_ref().fields().to_vec();
+        fields.push(Arc::new(Field::new(sql::SOURCE_PARTITION, DataType::Int32, false)));
+        let mut columns = rows.columns().to_vec();
+        columns.push(Arc::new(Int32Array::from(vec![partition; rows.num_rows()])));
+        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+        let results = project(&rows, &self.output, &self.schema)?;
+        self.bytes += results.get_array_memory_size();
+        self.waiting.push(results);
+        Ok(())
+    }
+
+    pub(crate) fn emit(&mut self, generation: u32, empty: Emission, metrics: &mut Metrics) -> Result<Emission, Cause> {
+        if self.waiting.is_empty() {
+            return Ok(empty);
+        }
+        let rows = match self.waiting.as_slice() {
+            [one] => one.clone(),
+            many => arrow_select::concat::concat_batches(&self.schema, many)?,
+        };
+        self.waiting.clear();
+        self.bytes = 0;
+        metrics.rows_published += rows.num_rows() as u64;
+        let versions = vec![Version { generation, rows: 1, is_final: true }; rows.num_rows()];
+        Ok(Emission { rows, versions, ..empty })
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn save(&self, writer: &mut SnapshotWriter) -> Result<(), Cause> {
+        let rows = arrow_select::concat::concat_batches(&self.schema, &self.waiting)?;
+        for column in rows.columns() {
+            writer.column(column)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn load(&mut self, reader: &mut SnapshotReader<'_>) -> Result<(), Cause> {
+        let columns: Result<Vec<_>, CodecError> =
+            self.schema.fields().iter().map(|field| reader.column(field.data_type())).collect();
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns?)?;
+        self.bytes = rows.get_array_memory_size();
+        self.waiting.clear();
+        if rows.num_rows() > 0 {
+            self.waiting.push(rows);
+        }
+        Ok(())
+    }
+}

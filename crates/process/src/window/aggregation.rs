@@ -1,0 +1,239 @@
+//! Folds batches into windows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array as _, ArrayRef, BooleanArray, RecordBatch};
+use arrow_schema::{DataType, SchemaRef, TimeUnit};
+use sql::{AggregateCall, Emit, Expression, Query};
+
+use super::assign::Windows;
+use super::groups::BatchGroups;
+use super::table::{Window, group_bytes_max};
+use crate::accumulator::{self, Accumulator};
+use crate::error::Cause;
+use crate::keys::{KeyCodec, Keys};
+use crate::metrics::Metrics;
+use crate::rows;
+
+/// The aggregate part of a query.
+#[derive(Debug)]
+pub(crate) struct WindowAggregation {
+    pub(super) plan: Plan,
+    pub(super) windows: BTreeMap<i64, Window>,
+    pub(super) watermark_us: Option<i64>,
+    /// Bytes of `windows`.
+    pub(super) window_bytes: usize,
+    scratch: Scratch,
+}
+
+/// What doesn't change.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) generation: u32,
+    pub(super) emit: Emit,
+    pub(super) windows: Windows,
+    time: Expression,
+    keys: Vec<Expression>,
+    pub(super) codec: KeyCodec,
+    pub(super) calls: Vec<AggregateCall>,
+    pub(super) grouped_schema: SchemaRef,
+    pub(super) having: Option<Expression>,
+    pub(super) output: Vec<(String, Expression)>,
+    pub(super) schema: SchemaRef,
+    /// Output columns that identify a result.
+    pub(super) identity: Vec<(String, Expression)>,
+    pub(super) identity_schema: SchemaRef,
+}
+
+/// Buffers and the aggregates of one batch, reused from batch to batch.
+#[derive(Debug)]
+struct Scratch {
+    panes: Vec<i64>,
+    keys: Keys,
+    groups: BatchGroups,
+    partials: Vec<Box<dyn Accumulator>>,
+    into: Vec<u32>,
+}
+
+impl Plan {
+    fn new(query: &Query, identity_schema: &SchemaRef, generation: u32) -> Result<Self, Cause> {
+        let aggregate = query.aggregate.as_ref().ok_or_else(|| Cause::Plan("it has no aggregate".into()))?;
+        let window = aggregate.window.as_ref().ok_or_else(|| Cause::Plan("grouping without a window".into()))?;
+        if !matches!(window.time.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
+            return Err(Cause::Plan(format!("a window over {}", window.time.data_type())));
+        }
+        let types = aggregate.keys.iter().map(|(_, key)| key.data_type().clone()).collect();
+        let find = |name: &String| {
+            let found = query.output.iter().find(|(output, _)| output == name).cloned();
+            found.ok_or_else(|| Cause::Plan(format!("its identity column {name} isn't in its result")))
+        };
+        Ok(Self {
+            generation,
+            emit: query.options.emit,
+            windows: Windows::new(window.size_us, window.slide_us, window.offset_us)?,
+            time: window.time.clone(),
+            keys: aggregate.keys.iter().map(|(_, key)| key.clone()).collect(),
+            codec: KeyCodec::new(types)?,
+            calls: aggregate.calls.clone(),
+            grouped_schema: Arc::clone(&aggregate.grouped_schema),
+            having: query.having.clone(),
+            output: query.output.clone(),
+            schema: Arc::clone(&query.schema),
+            identity: query.identity.iter().map(find).collect::<Result<_, _>>()?,
+            identity_schema: Arc::clone(identity_schema),
+        })
+    }
+
+    /// Aggregates of this query without groups.
+    pub(super) fn accumulators(&self) -> Result<Vec<Box<dyn Accumulator>>, Cause> {
+        self.calls.iter().map(accumulator::accumulator).collect()
+    }
+}
+
+impl WindowAggregation {
+    pub(crate) fn new(query: &Query, identity_schema: &SchemaRef, generation: u32) -> Result<Self, Cause> {
+        let plan = Plan::new(query, identity_schema, generation)?;
+        let scratch = Scratch {
+            panes: Vec::new(),
+            keys: plan.codec.keys(),
+            groups: BatchGroups::default(),
+            partials: plan.accumulators()?,
+            into: Vec::new(),
+        };
+        Ok(Self { plan, windows: BTreeMap::new(), watermark_us: None, window_bytes: 0, scratch })
+    }
+
+    /// Folds rows into their windows; before the first change it is known that none is late and that there is room.
+    pub(crate) fn fold(
+        &mut self,
+        rows: &RecordBatch,
+        partition: i32,
+        bytes_max: usize,
+        metrics: &mut Metrics,
+    ) -> Result<(), Cause> {
+        let mut rows = rows.clone();
+        let mut time = self.plan.time.evaluate(&rows)?;
+        if time.null_count() > 0 {
+            let there = BooleanArray::new(time.nulls().map(|nulls| nulls.inner().clone()).ok_or_else(no_nulls)?, None);
+            let before = rows.num_rows();
+            rows = rows::keep(&rows, &there)?;
+            metrics.rows_without_time += (before - rows.num_rows()) as u64;
+            time = self.plan.time.evaluate(&rows)?;
+        }
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let times = time.as_primitive::<TimestampMicrosecondType>().values();
+        if let Err(row) = self.plan.windows.panes(times, &mut self.scratch.panes) {
+            let time_us = times.get(row).copied().unwrap_or_default();
+            return Err(Cause::TimeRange { partition, offset: offset(&rows, row), time_us });
+        }
+        self.refuse_late(&rows, partition)?;
+        let keys: Result<Vec<ArrayRef>, _> = self.plan.keys.iter().map(|key| key.evaluate(&rows)).collect();
+        self.plan.codec.encode(&keys?, rows.num_rows(), &mut self.scratch.keys)?;
+        self.scratch.groups.assign(&self.scratch.panes, &self.scratch.keys)?;
+        self.refuse_overflow(bytes_max)?;
+        self.aggregate_batch(&rows)?;
+        let folded = self.merge_into_windows();
+        self.scratch.keys.release();
+        folded
+    }
+
+    fn refuse_late(&self, rows: &RecordBatch, partition: i32) -> Result<(), Cause> {
+        let windows = &self.plan.windows;
+        let (Some(watermark_us), Some(earliest)) = (self.watermark_us, self.scratch.panes.iter().min()) else {
+            return Ok(());
+        };
+        if !windows.is_closed(windows.first_holding(*earliest), self.watermark_us) {
+            return Ok(());
+        }
+        let row = self.scratch.panes.iter().position(|pane| pane == earliest).unwrap_or_default();
+        let window_start_us = windows.first_holding(*earliest);
+        let window_end_us = windows.end(window_start_us).unwrap_or(i64::MAX);
+        Err(Cause::Late { partition, offset: offset(rows, row), window_start_us, window_end_us, watermark_us })
+    }
+
+    /// Refuses the batch if its new groups don't fit. Groups are looked up one by one only when the rough bound doesn't do.
+    fn refuse_overflow(&self, bytes_max: usize) -> Result<(), Cause> {
+        let Scratch { groups, keys, partials, .. } = &self.scratch;
+        // Buffers don't count: they are bounded by the batch, and keep their size.
+        let held = self.window_bytes;
+        let cost = |group: u32| group_bytes_max(keys.get(groups.first_row(group)).map_or(0, <[u8]>::len), partials);
+        let bound: usize = groups.panes().flat_map(|(_, members)| members).map(|group| cost(*group)).sum();
+        if held.saturating_add(bound.saturating_mul(self.plan.windows.per_row())) <= bytes_max {
+            return Ok(());
+        }
+        let mut needed = held;
+        for (pane, members) in groups.panes() {
+            for start in self.plan.windows.holding(pane) {
+                let window = self.windows.get(&start);
+                let is_new = |group: &&u32| {
+                    let row = groups.first_row(**group);
+                    window.is_none_or(|window| window.keys.find(keys.hashes[row], keys.get(row)).is_none())
+                };
+                needed += members.iter().filter(is_new).map(|group| cost(*group)).sum::<usize>();
+            }
+        }
+        if needed > bytes_max { Err(Cause::StateFull { bytes: needed, bytes_max }) } else { Ok(()) }
+    }
+
+    fn aggregate_batch(&mut self, rows: &RecordBatch) -> Result<(), Cause> {
+        let Scratch { groups, partials, .. } = &mut self.scratch;
+        for (partial, call) in partials.iter_mut().zip(&self.plan.calls) {
+            let argument = call.argument.as_ref().map(|argument| argument.evaluate(rows)).transpose()?;
+            partial.resize(0);
+            partial.resize(groups.len());
+            partial.update(argument.as_ref(), &groups.of_row)?;
+        }
+        Ok(())
+    }
+
+    fn merge_into_windows(&mut self) -> Result<(), Cause> {
+        let Scratch { keys, groups, partials, into, .. } = &mut self.scratch;
+        for (pane, members) in groups.panes() {
+            for start in self.plan.windows.holding(pane) {
+                let window = match self.windows.entry(start) {
+                    std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(free) => {
+                        free.insert(Window::new(self.plan.accumulators()?))
+                    }
+                };
+                window.fold(keys, groups, members, partials, into)?;
+                let before = window.counted_bytes;
+                self.window_bytes = self.window_bytes + window.count_bytes() - before;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the watermark; it never goes back.
+    pub(crate) fn advance(&mut self, watermark_us: i64) {
+        self.watermark_us = Some(self.watermark_us.map_or(watermark_us, |present| present.max(watermark_us)));
+    }
+
+    /// Bytes of state, with the buffers kept between batches.
+    pub(crate) fn bytes(&self) -> usize {
+        let Scratch { panes, keys, groups, partials, into } = &self.scratch;
+        let partials: usize = partials.iter().map(|each| each.bytes()).sum();
+        let buffers = panes.capacity() * size_of::<i64>() + into.capacity() * size_of::<u32>() + partials;
+        self.window_bytes + buffers + keys.bytes() + groups.bytes()
+    }
+
+    /// Windows and groups held.
+    pub(crate) fn held(&self) -> (u64, u64) {
+        (self.windows.len() as u64, self.windows.values().map(|window| window.keys.len() as u64).sum())
+    }
+}
+
+fn no_nulls() -> Cause {
+    Cause::Internal("a column counts NULLs and has none".into())
+}
+
+/// The raw offset of a row.
+fn offset(rows: &RecordBatch, row: usize) -> i64 {
+    let column = rows.column_by_name(sql::SOURCE_OFFSET).and_then(|column| column.as_primitive_opt::<Int64Type>());
+    column.and_then(|offsets| offsets.values().get(row).copied()).unwrap_or(-1)
+}

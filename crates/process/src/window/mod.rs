@@ -1,0 +1,10 @@
+//! Windowed aggregation.
+
+mod aggregation;
+mod assign;
+mod emit;
+mod groups;
+mod snapshot;
+mod table;
+
+pub(crate) use aggregation::WindowAggregation;
