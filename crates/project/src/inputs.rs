@@ -1,0 +1,61 @@
+//! Inputs: files to load.
+
+use std::path::Path;
+
+use crate::load::Loader;
+use crate::problem::Found;
+use crate::project::{Input, Stream};
+use crate::suggest;
+
+/// Extensions of files that can be loaded.
+const EXTENSIONS: [&str; 5] = ["csv", "jsonl", "ndjson", "json", "parquet"];
+
+impl Loader {
+    /// The inputs that are right, and what is missing: their files may come later.
+    pub(crate) fn inputs(&mut self, streams: &[Stream]) -> (Vec<Input>, Vec<Found>) {
+        let mut inputs = Vec::new();
+        let mut missing = Vec::new();
+        let settings: Vec<_> = self.input_indexes.iter().copied().zip(self.settings.inputs.clone()).collect();
+        for (index, settings) in settings {
+            let index = index.to_string();
+            if self.settings.streams.get(&settings.stream).is_none() && !self.unknown_tables.contains(&settings.stream) {
+                let names = self.settings.streams.iter().map(|(name, _)| name);
+                let help = suggest::help(&settings.stream, names, "the project's streams");
+                let message = format!("there is no stream `{}`", settings.stream);
+                let place = self.place(&["inputs", &index, "stream"]);
+                self.found.push(Found::error(place, message).maybe_help(help));
+            }
+            if let Some(stream) = streams.iter().find(|stream| stream.name == settings.stream) {
+                self.check_input_columns(&index, stream, settings.columns.keys());
+            }
+            let place = self.place(&["inputs", &index, "file"]);
+            let extension = Path::new(&settings.file).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+            if !EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str()) {
+                let message = format!("`{}` is no kind of file that can be loaded", settings.file);
+                let help = "write the file as .csv (with a header line), .jsonl (an object per line) or .parquet";
+                self.found.push(Found::error(place, message).help(help));
+                continue;
+            }
+            let file = self.directory.join(&settings.file);
+            if !file.is_file() {
+                let message = format!("the input file `{}` doesn't exist", self.shown(&settings.file));
+                missing.push(Found::warning(place, message).help(self.missing_file_help(&settings.file)));
+            }
+            inputs.push(Input { stream: settings.stream, file, name: settings.file, columns: settings.columns });
+        }
+        (inputs, missing)
+    }
+
+    fn check_input_columns<'c>(&mut self, index: &str, stream: &Stream, columns: impl Iterator<Item = &'c String>) {
+        for column in columns {
+            if stream.arrow.field_with_name(column).is_ok() {
+                continue;
+            }
+            let place = self.tree.key_place(&["inputs", index, "columns", column]);
+            let known: Vec<&str> = stream.arrow.fields().iter().map(|field| field.name().as_str()).collect();
+            let help = suggest::help(column, known, "its columns are");
+            let message = format!("the stream `{}` has no column `{column}`", stream.name);
+            self.found.push(Found::error(place, message).maybe_help(help));
+        }
+    }
+}

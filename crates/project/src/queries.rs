@@ -1,0 +1,138 @@
+//! Queries: one file each, its name the query's.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::formats;
+use crate::load::Loader;
+use crate::problem::{Found, Severity};
+use crate::project::{Reference, Stream};
+use crate::source::Origin;
+
+/// The folder of the queries.
+pub(crate) const QUERIES: &str = "queries";
+
+/// Names that mean something else in tests and tables.
+const RESERVED: [&str; 3] = ["rejected", "progress", "schemas"];
+
+impl Loader {
+    /// The queries that are right, by name.
+    pub(crate) fn queries(&mut self, streams: &[Stream], references: &[Reference]) -> Vec<Arc<sql::Query>> {
+        self.check_table_names();
+        let mut catalog = sql::Catalog::default();
+        for stream in streams {
+            let table = sql::StreamTable { schema: stream.arrow.clone(), event_time: stream.event_time.clone() };
+            catalog.streams.insert(stream.name.clone(), table);
+        }
+        for reference in references {
+            let table = sql::ReferenceTable { schema: reference.schema.clone(), key: reference.key.clone() };
+            catalog.references.insert(reference.name.clone(), table);
+        }
+        let files = self.query_files();
+        files.iter().filter_map(|(name, file)| self.query(name, file, &catalog)).map(Arc::new).collect()
+    }
+
+    /// Streams and reference tables share the names in FROM.
+    fn check_table_names(&mut self) {
+        let references = self.settings.reference.clone();
+        for (name, _) in references.iter().filter(|(name, _)| self.settings.streams.get(name).is_some()) {
+            let place = self.tree.key_place(&["reference", name]);
+            let message = format!("`{name}` is a stream and a reference table, and SQL could mean either");
+            self.found.push(Found::error(place, message).help("give one of them another name"));
+        }
+    }
+
+    /// Names and files (relative to the project), sorted.
+    fn query_files(&mut self) -> Vec<(String, PathBuf)> {
+        let directory = self.directory.join(QUERIES);
+        let entries = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) => {
+                let message = format!("the folder `{}` can't be read: {error}", self.shown(QUERIES));
+                self.found.push(Found::error(None, message));
+                return Vec::new();
+            }
+        };
+        let mut files = Vec::new();
+        for entry in entries.flatten() {
+            let file = entry.file_name();
+            let Some(name) = file.to_str() else { continue };
+            if let Some(query) = name.strip_suffix(".sql").filter(|query| !query.starts_with('.')) {
+                files.push((query.to_owned(), Path::new(QUERIES).join(name)));
+            }
+        }
+        files.sort();
+        files
+    }
+
+    fn query(&mut self, name: &str, file: &Path, catalog: &sql::Catalog) -> Option<sql::Query> {
+        let path = self.directory.join(file);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) => {
+                let why = match error.kind() {
+                    std::io::ErrorKind::InvalidData => "isn't valid UTF-8".to_owned(),
+                    _ => format!("can't be read: {error}"),
+                };
+                self.found.push(Found::error(None, format!("the query `{}` {why}", path.display())));
+                return None;
+            }
+        };
+        let source = self.sources.add_file(&self.directory, file, text.clone());
+        let start = Origin::new(source, 0, 0);
+        let named = self.check_query_name(name, start);
+        if text.len() > model::limits::SQL_BYTES_MAX {
+            let message = format!("the query has {} bytes, and {} are allowed", text.len(), model::limits::SQL_BYTES_MAX);
+            self.found.push(Found::error(start, message));
+            return None;
+        }
+        // What is wrong with its tables was said already.
+        if words(&text).any(|word| self.unknown_tables.contains(&word.to_ascii_lowercase())) {
+            return None;
+        }
+        let place = |span: std::ops::Range<usize>| Origin::new(source, span.start.min(text.len()), span.end.min(text.len()));
+        match sql::compile(name, &text, catalog) {
+            Ok(query) => {
+                for warning in &query.warnings {
+                    let found = Found::warning(place(warning.span.clone()), warning.message.clone());
+                    self.found.push(found.maybe_help(warning.help.clone()));
+                }
+                named.then_some(query)
+            }
+            Err(diagnostics) => {
+                for diagnostic in diagnostics {
+                    let found = Found::error(place(diagnostic.span), diagnostic.message);
+                    debug_assert_eq!(found.severity, Severity::Error);
+                    self.found.push(found.maybe_help(diagnostic.help));
+                }
+                None
+            }
+        }
+    }
+
+    /// The name becomes a topic, a table and a view.
+    fn check_query_name(&mut self, name: &str, start: Origin) -> bool {
+        if let Err(complaint) = formats::identifier(name) {
+            let message = format!("the file's name is the query's, and {}", complaint.message);
+            let help = complaint.help.map(|help| format!("rename the file: {help}"));
+            self.found.push(Found::error(start, message).maybe_help(help));
+            return false;
+        }
+        let is_stream = self.tree.find(&["streams", name]).is_some();
+        let is_reference = self.tree.find(&["reference", name]).is_some();
+        let taken = match (is_stream, is_reference) {
+            (true, _) => "a stream has this name",
+            (_, true) => "a reference table has this name",
+            _ if RESERVED.contains(&name) => "Tillstream uses this name itself",
+            _ => return true,
+        };
+        let message = format!("the query can't be called `{name}`: {taken}");
+        self.found.push(Found::error(start, message).help("rename the file: its name is also the result's topic and table"));
+        false
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
+}
