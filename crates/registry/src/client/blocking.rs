@@ -1,0 +1,87 @@
+//! The client for threads that are not async: the stages' look-ups.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use model::{SchemaError, Schemas};
+use tokio::runtime::{Builder, Runtime};
+
+use super::{Client, ClientError, ClientOptions};
+
+/// A client whose calls block. It runs the async one on a small runtime of its own, so it may be used from any thread, also from one of
+/// another runtime (which it then blocks).
+#[derive(Debug)]
+pub struct BlockingClient {
+    client: Client,
+    runtime: Option<Runtime>,
+}
+
+impl BlockingClient {
+    /// A client for the registry at `options.url`. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// `Setup` for options that can't be used.
+    pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
+        let client = Client::new(options)?;
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("registry-client").enable_all().build();
+        let runtime =
+            runtime.map_err(|error| ClientError::Setup { reason: format!("no thread to be had: {error}") })?;
+        Ok(Self { client, runtime: Some(runtime) })
+    }
+
+    /// The async client, with the same caches.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Runs calls of the async client and waits for what they give: `blocking.call(|client| async move { client.latest("s").await })`.
+    ///
+    /// # Errors
+    /// What the call says.
+    pub fn call<T, F>(&self, ask: impl FnOnce(Client) -> F) -> Result<T, ClientError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ClientError>> + Send + 'static,
+    {
+        let gone = || ClientError::Unavailable {
+            url: self.client.url().to_owned(),
+            reason: "the client has ended".to_owned(),
+        };
+        let Some(runtime) = &self.runtime else { return Err(gone()) };
+        let (done, outcome) = sync_channel(1);
+        let asking = ask(self.client.clone());
+        runtime.spawn(async move {
+            // The caller waits below, so it is there.
+            drop(done.send(asking.await));
+        });
+        outcome.recv().map_err(|_| gone())?
+    }
+}
+
+impl Schemas for BlockingClient {
+    fn by_id(&self, id: u32) -> Result<Arc<str>, SchemaError> {
+        if let Some(text) = self.client.cached(id) {
+            return Ok(text);
+        }
+        self.call(move |client| async move { client.by_id(id).await }).map_err(|error| error.for_id(id))
+    }
+
+    fn register(&self, subject: &str, schema: &str) -> Result<u32, SchemaError> {
+        if let Some(id) = self.client.cached_id(subject, schema) {
+            return Ok(id);
+        }
+        let (name, text) = (subject.to_owned(), schema.to_owned());
+        self.call(move |client| async move { client.register(&name, &text).await })
+            .map_err(|error| error.for_subject(subject))
+    }
+}
+
+impl Drop for BlockingClient {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waiting for the runtime's end is not allowed on a thread of another runtime.
+            runtime.shutdown_background();
+        }
+    }
+}
