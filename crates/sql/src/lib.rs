@@ -16,19 +16,30 @@
 //! | `compile` | text to plan, clause by clause |
 //! | `expression` | compiled expressions and conditions |
 
+mod bind;
 mod compile;
 pub mod diagnostic;
+mod dialect;
 pub mod expression;
+mod from;
+mod functions;
+mod gate;
+mod group;
 mod interval;
 mod kernel;
 mod lower;
+mod options;
 pub mod plan;
+mod scope;
+mod select;
+mod source;
 mod typed;
 mod types;
 
 pub use compile::compile;
 pub use diagnostic::Diagnostic;
 pub use expression::{Condition, EvaluateError, Expression};
+pub use functions::reference as function_reference;
 pub use plan::{
     Aggregate, AggregateCall, AggregateFunction, Catalog, Emit, Join, JoinKind, Query, QueryOptions, ReferenceTable,
     SOURCE_OFFSET, SOURCE_PARTITION, StreamTable, WINDOW_END, WINDOW_START, Window,

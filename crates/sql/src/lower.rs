@@ -4,10 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::Float64Type;
+use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Field, Schema};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{Result, ScalarValue};
-use datafusion_expr::Operator;
+use datafusion_expr::{ColumnarValue, Operator};
 use datafusion_physical_expr::expressions::{
     BinaryExpr, CaseExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
 };
@@ -70,6 +71,27 @@ pub(crate) fn lower(tree: &Typed, schema: &Schema) -> Result<Physical> {
             return Err(datafusion_common::DataFusionError::Internal(format!("`{tree}` stands outside a grouping")));
         }
     })
+}
+
+/// A kernel or cast of literals as the literal it gives; any other tree as it is.
+pub(crate) fn fold(tree: Typed) -> Typed {
+    let foldable = matches!(tree.kind, Kind::Kernel(..) | Kind::Cast(_) | Kind::Library(..));
+    if !foldable || !tree.children().iter().all(|child| child.as_literal().is_some()) {
+        return tree;
+    }
+    let schema = Arc::new(Schema::empty());
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    let value = RecordBatch::try_new_with_options(Arc::clone(&schema), Vec::new(), &options)
+        .ok()
+        .and_then(|row| lower(&tree, &schema).and_then(|physical| physical.evaluate(&row)).ok())
+        .and_then(|value| match value {
+            ColumnarValue::Scalar(value) => Some(value),
+            ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0).ok(),
+        });
+    match value {
+        Some(value) if value.data_type() == tree.data_type => Typed::literal(value, tree.span),
+        _ => tree,
+    }
 }
 
 fn kernel(function: Kernel, arguments: Vec<Physical>, tree: &Typed) -> Physical {

@@ -252,6 +252,14 @@ impl fmt::Display for Typed {
                 f.write_str(")")
             }
             Kind::Cast(operand) => write!(f, "CAST({operand} AS {})", types::name(&self.data_type).to_uppercase()),
+            Kind::Kernel(kernel, arguments) if kernel.infix && self.data_type == types::timestamp() => {
+                match arguments.as_slice() {
+                    [time, Self { kind: Kind::Literal(ScalarValue::Int64(Some(us))), .. }] => {
+                        write!(f, "({time} {} INTERVAL '{}')", kernel.name, crate::interval::display_us(*us))
+                    }
+                    _ => write_call(f, kernel.name, arguments),
+                }
+            }
             Kind::Kernel(kernel, arguments) => match (kernel.infix, arguments.as_slice()) {
                 (true, [a, b]) => write!(f, "({a} {} {b})", kernel.name),
                 (true, [a]) => write!(f, "({} {a})", kernel.name),

@@ -1,0 +1,388 @@
+//! FROM: one stream, and reference tables joined by their keys.
+
+use std::ops::Range;
+
+use arrow_schema::DataType;
+use datafusion_common::ScalarValue;
+use sqlparser::ast::{
+    BinaryOperator, Expr, Join as SqlJoin, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Spanned as _,
+    TableFactor, TableWithJoins,
+};
+
+use crate::bind::{Binder, Bound, Place, Reported, a_type, case, coerce};
+use crate::diagnostic::{list, nearest};
+use crate::plan::{Catalog, JoinKind, ReferenceTable};
+use crate::scope::{Scope, ScopeTable};
+use crate::typed::{Comparison, Kind, Typed};
+use crate::types;
+
+/// A join before it is known which columns are read.
+#[derive(Debug)]
+pub(crate) struct JoinDraft {
+    pub(crate) reference: String,
+    pub(crate) alias: String,
+    pub(crate) kind: JoinKind,
+    /// One per key column of the reference, of that column's type.
+    pub(crate) keys: Vec<Typed>,
+}
+
+/// What FROM gives.
+#[derive(Debug)]
+pub(crate) struct From {
+    pub(crate) stream: String,
+    pub(crate) joins: Vec<JoinDraft>,
+    /// Conditions in ON of inner joins that aren't key equalities: they filter the joined rows.
+    pub(crate) conditions: Vec<Typed>,
+}
+
+/// A table's name and alias as written.
+struct Named {
+    name: String,
+    alias: String,
+    span: Range<usize>,
+}
+
+impl Binder<'_> {
+    /// Binds FROM and puts its tables into the scope.
+    pub(crate) fn from(&mut self, from: &[TableWithJoins], catalog: &Catalog) -> Bound<From> {
+        self.place = Place::Join;
+        let first = match from {
+            [first] => first,
+            [] => {
+                let end = self.source.text.trim_end().len();
+                let help = format!("write FROM and the stream: {}", list(catalog.streams.keys().map(String::as_str)));
+                return self.report(end..end, "the query reads no stream", help);
+            }
+            [_, second, ..] => {
+                let span = self.source.span(second.relation.span()).unwrap_or(0..0);
+                return self.report(
+                    span,
+                    "tables are joined by JOIN … ON, not by commas",
+                    "write JOIN table ON stream.key = table.key",
+                );
+            }
+        };
+        let table = self.table(&first.relation)?;
+        let stream = self.stream(&table, catalog)?;
+        let mut drafts = From { stream, joins: Vec::new(), conditions: Vec::new() };
+        for join in &first.joins {
+            self.join(join, catalog, &mut drafts)?;
+        }
+        Ok(drafts)
+    }
+
+    fn table(&mut self, factor: &TableFactor) -> Bound<Named> {
+        let span = self.source.span(factor.span()).unwrap_or(0..0);
+        let TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            with_hints,
+            version: None,
+            with_ordinality: false,
+            partitions,
+            json_path: None,
+            sample: None,
+            index_hints,
+        } = factor
+        else {
+            let (message, help) = match factor {
+                TableFactor::Derived { .. } => {
+                    ("a query in FROM isn't supported yet", "write it as a query file of its own")
+                }
+                TableFactor::Table { args: Some(_), .. }
+                | TableFactor::TableFunction { .. }
+                | TableFactor::Function { .. } => (
+                    "functions of tables aren't supported",
+                    "for windows write GROUP BY window(event_time, '1 minute')",
+                ),
+                TableFactor::MatchRecognize { .. } => {
+                    ("patterns aren't queries", "they have a folder of their own, `patterns/`")
+                }
+                _ => ("this form of FROM isn't supported", "write FROM stream [JOIN reference ON …]"),
+            };
+            return self.report(span, message, help);
+        };
+        let plain = with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty();
+        if !plain || alias.as_ref().is_some_and(|alias| !alias.columns.is_empty() || alias.at.is_some()) {
+            return self.report(span, "this form of FROM isn't supported", "write FROM stream AS alias");
+        }
+        let Some(name) = plain_name(name) else {
+            return self.report(
+                span,
+                "a table has a plain name",
+                "streams and reference tables are named in tillstream.yaml",
+            );
+        };
+        if let Some(alias) = alias
+            && alias.name.value.eq_ignore_ascii_case("asof")
+        {
+            let span = self.ident_span(&alias.name);
+            return self.report(
+                span,
+                "ASOF joins aren't supported",
+                "reference tables join by key, at the version of the row's time",
+            );
+        }
+        let alias = alias.as_ref().map_or_else(|| name.clone(), |alias| alias.name.value.clone());
+        Ok(Named { name, alias, span })
+    }
+
+    fn stream(&mut self, table: &Named, catalog: &Catalog) -> Bound<String> {
+        let found = catalog.streams.iter().find(|(name, _)| name.eq_ignore_ascii_case(&table.name));
+        if let Some((name, stream)) = found {
+            self.event_time = Some(stream.event_time.clone());
+            self.scope = Scope { tables: vec![ScopeTable::stream(&table.alias, &stream.schema)] };
+            return Ok(name.clone());
+        }
+        let streams = || catalog.streams.keys().map(String::as_str);
+        if catalog.references.keys().any(|name| name.eq_ignore_ascii_case(&table.name)) {
+            let help =
+                format!("put the stream first: FROM {} JOIN {}", streams().next().unwrap_or("stream"), table.name);
+            return self.report(
+                table.span.clone(),
+                format!("`{}` is a reference table, and a query reads a stream", table.name),
+                help,
+            );
+        }
+        let help = match nearest(&table.name, streams()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the streams are {}", list(streams())),
+        };
+        self.report(table.span.clone(), format!("there is no stream `{}`", table.name), help)
+    }
+
+    fn join(&mut self, join: &SqlJoin, catalog: &Catalog, drafts: &mut From) -> Bound<()> {
+        let table = self.table(&join.relation)?;
+        let (kind, constraint) = match &join.join_operator {
+            JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => (JoinKind::Inner, constraint),
+            JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => (JoinKind::Left, constraint),
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_) => {
+                let message = "a stream joins by INNER or LEFT: rows of a reference table alone have no time";
+                return self.report(table.span, message, "write JOIN or LEFT JOIN");
+            }
+            _ => {
+                return self.report(
+                    table.span,
+                    "this kind of join isn't supported",
+                    "write JOIN or LEFT JOIN … ON stream.key = table.key",
+                );
+            }
+        };
+        let found = catalog.references.iter().find(|(name, _)| name.eq_ignore_ascii_case(&table.name));
+        let Some((name, reference)) = found else { return self.unknown_reference(&table, catalog) };
+        if self.scope.table(&table.alias).is_some() {
+            let message = format!("the name `{}` is there twice", table.alias);
+            return self.report(table.span, message, format!("give it an alias: {} AS other", table.name));
+        }
+        let using = self.using(constraint, &table, reference)?;
+        let nullable = kind == JoinKind::Left;
+        let mut scope_table = ScopeTable::reference(&table.alias, &reference.schema, nullable);
+        for (column, _) in &using {
+            scope_table.columns.iter_mut().filter(|known| known.name == *column).for_each(|known| known.hidden = true);
+        }
+        self.scope.tables.push(scope_table);
+        let mut equalities = using;
+        match constraint {
+            JoinConstraint::On(condition) => {
+                self.on(condition, &table, kind, &mut equalities, &mut drafts.conditions)?
+            }
+            JoinConstraint::Using(_) => {}
+            JoinConstraint::Natural | JoinConstraint::None => {
+                let key = reference.key.first().map_or("key", String::as_str);
+                let message = format!("the join with `{}` has no condition", table.name);
+                return self.report(table.span, message, format!("write ON stream.column = {}.{key}", table.alias));
+            }
+        }
+        let keys = self.key(&table, reference, kind, equalities, &mut drafts.conditions)?;
+        drafts.joins.push(JoinDraft { reference: name.clone(), alias: table.alias, kind, keys });
+        Ok(())
+    }
+
+    fn unknown_reference(&mut self, table: &Named, catalog: &Catalog) -> Bound<()> {
+        if catalog.streams.keys().any(|name| name.eq_ignore_ascii_case(&table.name)) {
+            let message = format!("`{}` is a stream, and joining two streams isn't supported yet", table.name);
+            return self.report(table.span.clone(), message, "join reference tables, which are set in tillstream.yaml");
+        }
+        let names = || catalog.references.keys().map(String::as_str);
+        let help = match nearest(&table.name, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the reference tables are {}", list(names())),
+        };
+        self.report(table.span.clone(), format!("there is no reference table `{}`", table.name), help)
+    }
+
+    /// The columns of USING with their values on the left.
+    fn using(
+        &mut self,
+        constraint: &JoinConstraint,
+        table: &Named,
+        reference: &ReferenceTable,
+    ) -> Bound<Vec<(String, Typed)>> {
+        let JoinConstraint::Using(columns) = constraint else { return Ok(Vec::new()) };
+        let mut equalities = Vec::new();
+        for column in columns {
+            let span = self.source.span(column.span()).unwrap_or_else(|| table.span.clone());
+            let name = plain_name(column).unwrap_or_default();
+            let right = reference.schema.fields().iter().find(|field| field.name().eq_ignore_ascii_case(&name));
+            let Some(right) = right else {
+                let help = format!("its key is {}", list(reference.key.iter().map(String::as_str)));
+                return self.report(span, format!("`{}` has no column `{name}`", table.name), help);
+            };
+            let ident = sqlparser::ast::Ident::with_span(column.span(), name);
+            equalities.push((right.name().clone(), self.bind(&Expr::Identifier(ident))?));
+        }
+        Ok(equalities)
+    }
+
+    /// Takes ON apart: equalities of a column of the table with a value of the row so far, and other conditions.
+    fn on(
+        &mut self,
+        condition: &Expr,
+        table: &Named,
+        kind: JoinKind,
+        equalities: &mut Vec<(String, Typed)>,
+        conditions: &mut Vec<Typed>,
+    ) -> Bound<()> {
+        match condition {
+            Expr::Nested(inner) => return self.on(inner, table, kind, equalities, conditions),
+            Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+                let left = self.on(left, table, kind, equalities, conditions);
+                let right = self.on(right, table, kind, equalities, conditions);
+                return left.and(right);
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
+                let (left, right) = (self.bind(left), self.bind(right));
+                let (left, right) = (left?, right?);
+                let own = format!("{}.", table.alias);
+                let of_table = |side: &Typed| match &side.kind {
+                    Kind::Column(name) => name.strip_prefix(&own).map(str::to_owned),
+                    _ => None,
+                };
+                let reads_table = |side: &Typed| side.read_columns().0.iter().any(|name| name.starts_with(&own));
+                match (of_table(&left), of_table(&right)) {
+                    (Some(column), None) if !reads_table(&right) => {
+                        equalities.push((column, right));
+                        return Ok(());
+                    }
+                    (None, Some(column)) if !reads_table(&left) => {
+                        equalities.push((column, left));
+                        return Ok(());
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        let bound = self.condition(condition, "ON")?;
+        if kind == JoinKind::Left {
+            let message = "ON of a LEFT JOIN holds only equalities with the table's key";
+            let help = "use CASE in SELECT for other conditions, or WHERE to drop rows";
+            return self.report(bound.span, message, help);
+        }
+        conditions.push(bound);
+        Ok(())
+    }
+
+    /// The values for the reference's key, in its order.
+    fn key(
+        &mut self,
+        table: &Named,
+        reference: &ReferenceTable,
+        kind: JoinKind,
+        mut equalities: Vec<(String, Typed)>,
+        conditions: &mut Vec<Typed>,
+    ) -> Bound<Vec<Typed>> {
+        let mut keys = Vec::new();
+        for column in &reference.key {
+            let Some(at) = equalities.iter().position(|(name, _)| name == column) else {
+                let key = list(reference.key.iter().map(String::as_str));
+                let message = match equalities.first() {
+                    Some((other, _)) if reference.key.len() == 1 => {
+                        format!("`{}` is joined by `{other}`, and its key is {key}", table.name)
+                    }
+                    _ => format!(
+                        "the join with `{}` doesn't name its key column `{column}`; the key is {key}",
+                        table.name
+                    ),
+                };
+                let help = format!("write ON stream.column = {}.{column}", table.alias);
+                return self.report(table.span.clone(), message, help);
+            };
+            let (_, value) = equalities.remove(at);
+            let to = reference.schema.field_with_name(column).map_or(DataType::Null, |field| field.data_type().clone());
+            keys.push(self.key_value(value, &to, table, column)?);
+        }
+        for (column, value) in equalities {
+            let Some(right) = self.scope.table(&table.alias).and_then(|table| table.column(&column)).cloned() else {
+                continue;
+            };
+            let span = value.span.clone();
+            if kind == JoinKind::Left {
+                let message = format!("`{column}` isn't part of the key of `{}`", table.name);
+                return self.report(span, message, "ON of a LEFT JOIN holds only equalities with the table's key");
+            }
+            let right = Typed::column(&right.row_name, right.data_type, right.nullable, span.clone());
+            let equal = self.typed_compare(value, Comparison::Equal, right, span)?;
+            conditions.push(equal);
+        }
+        Ok(keys)
+    }
+
+    /// A value as the type of the key column it is looked up in; what that type can't hold has no partner.
+    fn key_value(&mut self, value: Typed, to: &DataType, table: &Named, column: &str) -> Bound {
+        if value.data_type == *to {
+            return Ok(value);
+        }
+        if value.data_type == DataType::Int64 && *to == DataType::Int32 {
+            let limit = |limit: i32| Typed::literal(ScalarValue::Int64(Some(i64::from(limit))), value.span.clone());
+            let (low, high) = (limit(i32::MIN), limit(i32::MAX));
+            let compare = |comparison, limit| {
+                let kind = Kind::Compare(comparison, Box::new(value.clone()), Box::new(limit));
+                Typed::boolean(kind, value.nullable, value.span.clone())
+            };
+            let above = compare(Comparison::GreaterOrEqual, low);
+            let below = compare(Comparison::LessOrEqual, high);
+            let fits = Typed::boolean(Kind::And(Box::new(above), Box::new(below)), value.nullable, value.span.clone());
+            let span = value.span.clone();
+            return Ok(case(vec![(fits, coerce(value.clone(), to))], None, span));
+        }
+        match types::common(&value.data_type, to) {
+            Ok(common) if common == *to => Ok(coerce(value, to)),
+            _ => {
+                let message = format!(
+                    "`{}.{column}` is {} and is compared with {}",
+                    table.alias,
+                    a_type(to),
+                    a_type(&value.data_type)
+                );
+                let help = format!("write CAST({value} AS {})", types::name(to).to_uppercase());
+                self.report(value.span, message, help)
+            }
+        }
+    }
+}
+
+/// A name of one part.
+fn plain_name(name: &ObjectName) -> Option<String> {
+    match name.0.as_slice() {
+        [ObjectNamePart::Identifier(ident)] => Some(ident.value.clone()),
+        _ => None,
+    }
+}
+
+/// Both conditions.
+pub(crate) fn both(left: Option<Typed>, right: Typed) -> Typed {
+    match left {
+        None => right,
+        Some(left) => {
+            let (nullable, span) = (left.nullable || right.nullable, left.span.clone());
+            Typed::boolean(Kind::And(Box::new(left), Box::new(right)), nullable, span)
+        }
+    }
+}
+
+/// Nothing more to say about an expression that has been reported.
+pub(crate) fn reported<T>(bound: Bound<T>) -> Option<T> {
+    bound.map_err(|Reported| ()).ok()
+}

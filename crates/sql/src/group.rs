@@ -1,0 +1,223 @@
+//! Aggregate queries: from expressions over the row to expressions over the grouped batch.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema};
+
+use crate::bind::{Binder, Bound, Call, Reported};
+use crate::compile::{Parts, expression};
+use crate::diagnostic::Diagnostic;
+use crate::from::reported;
+use crate::lower::NORMALIZE;
+use crate::plan::{Aggregate, AggregateCall, StreamTable, WINDOW_END, WINDOW_START, Window};
+use crate::select::{Column, Selected};
+use crate::typed::{Kind, Typed};
+use crate::types;
+
+/// The parts of an aggregate query.
+pub(crate) fn aggregate(binder: &mut Binder<'_>, selected: Selected, stream: &StreamTable) -> Bound<Parts> {
+    let columns = with_window_columns(selected.columns);
+    binder.check_unique(&columns)?;
+    let Some(window) = selected.window else { return no_window(binder, stream) };
+    let keys = named_keys(binder, &selected.keys, &columns)?;
+    let calls = named_calls(&binder.calls, &keys);
+    let mut grouping = Grouping { keys: &keys, calls: &calls, binder: &mut *binder };
+    let mut outputs = Vec::new();
+    let mut failed = false;
+    for column in columns {
+        match grouping.over_groups(column.value) {
+            Ok(value) => outputs.push(Column { value, ..column }),
+            Err(Reported) => failed = true,
+        }
+    }
+    let having = selected.having.map(|having| grouping.over_groups(having)).transpose()?;
+    if failed {
+        return Err(Reported);
+    }
+    let mut over_row: Vec<Typed> = keys.iter().map(|(_, key)| key.clone()).collect();
+    over_row.extend(calls.iter().filter_map(|(_, call)| call.argument.clone()));
+    over_row.push(window.time.clone());
+    let identity = [WINDOW_START.to_owned(), WINDOW_END.to_owned()]
+        .into_iter()
+        .chain(keys.iter().map(|(name, _)| name.clone()))
+        .collect();
+    let grouped_schema = Arc::new(grouped_schema(&keys, &calls));
+    let window = Window {
+        time: expression(binder, window.time)?,
+        size_us: window.size_us,
+        slide_us: window.slide_us,
+        offset_us: window.offset_us,
+    };
+    let mut key_expressions = Vec::new();
+    for (name, key) in keys {
+        let key = normal_key(binder, key)?;
+        key_expressions.push((name, expression(binder, key)?));
+    }
+    let mut compiled_calls = Vec::new();
+    for (name, call) in calls {
+        let argument = call.argument.map(|argument| expression(binder, argument)).transpose()?;
+        let Call { function, result, nullable, .. } = call;
+        compiled_calls.push(AggregateCall { function, argument, result, nullable, name });
+    }
+    Ok(Parts {
+        aggregate: Some(Aggregate {
+            window: Some(window),
+            keys: key_expressions,
+            calls: compiled_calls,
+            grouped_schema,
+        }),
+        having: having.map(|having| expression(binder, having)).transpose()?,
+        columns: outputs,
+        identity,
+        time_column: Some(WINDOW_START.to_owned()),
+        over_row,
+    })
+}
+
+fn no_window(binder: &mut Binder<'_>, stream: &StreamTable) -> Bound<Parts> {
+    let group_by = binder.source.words(&["GROUP", "BY"]);
+    let (span, message) = if group_by.is_empty() {
+        (binder.source.word("SELECT"), "an aggregate over the whole stream never ends")
+    } else {
+        (group_by, "groups of a stream never end without a window, so their number would grow for ever")
+    };
+    let help = format!("add a window: GROUP BY window({}, '1 minute')", stream.event_time);
+    binder.report(span, message, help)
+}
+
+/// The columns with both of the window: those that SELECT doesn't name stand first, or next to the one it names.
+fn with_window_columns(mut columns: Vec<Column>) -> Vec<Column> {
+    let place = |columns: &[Column], name: &str| columns.iter().position(|column| column.name == name);
+    let column = |name: &str, kind| {
+        let value = Typed { kind, data_type: types::timestamp(), nullable: false, span: 0..0 };
+        Column { name: name.to_owned(), value, span: 0..0 }
+    };
+    if place(&columns, WINDOW_START).is_none() {
+        let at = place(&columns, WINDOW_END).unwrap_or(0);
+        columns.insert(at, column(WINDOW_START, Kind::WindowStart));
+    }
+    if place(&columns, WINDOW_END).is_none() {
+        let at = place(&columns, WINDOW_START).map_or(0, |at| at + 1);
+        columns.insert(at, column(WINDOW_END, Kind::WindowEnd));
+    }
+    columns
+}
+
+/// Each key with the name of the first column that is it.
+fn named_keys(binder: &mut Binder<'_>, keys: &[Typed], columns: &[Column]) -> Bound<Vec<(String, Typed)>> {
+    let mut named = Vec::new();
+    let mut failed = false;
+    for key in keys {
+        if let Some(column) = columns.iter().find(|column| column.value == *key) {
+            named.push((column.name.clone(), key.clone()));
+            continue;
+        }
+        let text = binder.source.text.get(key.span.clone()).unwrap_or("").to_owned();
+        let message =
+            format!("`{text}` is grouped by and isn't a column of the result, so its rows couldn't be told apart");
+        let help = match &key.kind {
+            Kind::Column(_) => format!("add {text} to SELECT"),
+            _ => format!("add {text} AS name to SELECT"),
+        };
+        failed |= reported(binder.report::<()>(key.span.clone(), message, help)).is_none();
+    }
+    if failed { Err(Reported) } else { Ok(named) }
+}
+
+/// Each call with a name that no key has.
+fn named_calls(calls: &[Call], keys: &[(String, Typed)]) -> Vec<(String, Call)> {
+    let mut named: Vec<(String, Call)> = Vec::new();
+    for call in calls {
+        let argument = call.argument.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
+        let mut name = format!("{}({argument})", call.function.name());
+        while named.iter().any(|(known, _)| *known == name) || keys.iter().any(|(known, _)| *known == name) {
+            name.push('\'');
+        }
+        named.push((name, call.clone()));
+    }
+    named
+}
+
+fn grouped_schema(keys: &[(String, Typed)], calls: &[(String, Call)]) -> Schema {
+    let windows = [WINDOW_START, WINDOW_END].map(|name| Field::new(name, types::timestamp(), false));
+    let keys = keys.iter().map(|(name, key)| Field::new(name, key.data_type.clone(), key.nullable));
+    let calls = calls.iter().map(|(name, call)| Field::new(name, call.result.clone(), call.nullable));
+    Schema::new(windows.into_iter().chain(keys).chain(calls).collect::<Vec<_>>())
+}
+
+/// A key whose equal values have equal bytes.
+fn normal_key(binder: &mut Binder<'_>, key: Typed) -> Bound {
+    if key.data_type != DataType::Float64 {
+        return Ok(key);
+    }
+    let message = "groups of doubles are told apart by their last digit";
+    let help = "round it to a decimal: CAST(… AS DECIMAL(10, 2))";
+    binder.warnings.push(Diagnostic::new(key.span.clone(), message).with_help(help));
+    let (data_type, nullable, span) = (key.data_type.clone(), key.nullable, key.span.clone());
+    Ok(Typed { kind: Kind::Kernel(NORMALIZE, vec![key]), data_type, nullable, span })
+}
+
+struct Grouping<'g, 'b, 'a> {
+    keys: &'g [(String, Typed)],
+    calls: &'g [(String, Call)],
+    binder: &'b mut Binder<'a>,
+}
+
+impl Grouping<'_, '_, '_> {
+    /// A tree over the row as one over the grouped batch: keys, calls and the window become its columns.
+    fn over_groups(&mut self, tree: Typed) -> Bound {
+        let column =
+            |name: &str, tree: &Typed| Typed::column(name, tree.data_type.clone(), tree.nullable, tree.span.clone());
+        if let Some((name, _)) = self.keys.iter().find(|(_, key)| *key == tree) {
+            return Ok(column(name, &tree));
+        }
+        match &tree.kind {
+            Kind::WindowStart => return Ok(column(WINDOW_START, &tree)),
+            Kind::WindowEnd => return Ok(column(WINDOW_END, &tree)),
+            Kind::Call(number) => {
+                return match self.calls.get(*number) {
+                    Some((name, _)) => Ok(column(name, &tree)),
+                    None => Err(Reported),
+                };
+            }
+            Kind::Column(name) => {
+                let message =
+                    format!("`{name}` is neither grouped by nor aggregated, so a group has many values of it");
+                let help = format!("add {name} to GROUP BY, or take one value: max({name})");
+                return self.binder.report(tree.span, message, help);
+            }
+            _ => {}
+        }
+        let mut tree = tree;
+        let mut failed = false;
+        for child in tree.children_mut() {
+            let placeholder = Typed::null(&DataType::Null, child.span.clone());
+            match self.over_groups(std::mem::replace(child, placeholder)) {
+                Ok(value) => *child = value,
+                Err(Reported) => failed = true,
+            }
+        }
+        if failed { Err(Reported) } else { Ok(tree) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn window_columns_stand_first_or_together() {
+        let column =
+            |name: &str| Column { name: name.to_owned(), value: Typed::null(&DataType::Int32, 0..0), span: 0..0 };
+        let names = |columns: Vec<Column>| columns.into_iter().map(|column| column.name).collect::<Vec<_>>();
+        assert_eq!(names(with_window_columns(vec![column("a")])), ["window_start", "window_end", "a"]);
+        assert_eq!(
+            names(with_window_columns(vec![column("a"), column("window_end")])),
+            ["a", "window_start", "window_end"]
+        );
+        assert_eq!(
+            names(with_window_columns(vec![column("a"), column("window_start"), column("b")])),
+            ["a", "window_start", "window_end", "b"]
+        );
+    }
+}

@@ -1,0 +1,246 @@
+//! The text: its tokens, places in it, and what is refused before it is parsed.
+
+use std::ops::Range;
+
+use model::limits::SQL_BYTES_MAX;
+use sqlparser::parser::ParserError;
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace};
+
+use crate::diagnostic::Diagnostic;
+use crate::dialect::Portable;
+
+/// Tokens of a text. Each operator is a token, so this also bounds the depth of the parsed tree and so the stack.
+const TOKENS_MAX: usize = 6_000;
+
+/// A tokenised text.
+#[derive(Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) text: &'a str,
+    line_starts: Vec<usize>,
+    /// Tokens without white space and comments.
+    pub(crate) tokens: Vec<TokenWithSpan>,
+}
+
+impl<'a> Source<'a> {
+    /// Tokenises a text.
+    pub(crate) fn new(text: &'a str) -> Result<Self, Vec<Diagnostic>> {
+        if text.len() > SQL_BYTES_MAX {
+            let message = format!("the text has {} bytes, the most is {SQL_BYTES_MAX}", text.len());
+            return Err(vec![Diagnostic::new(0..0, message)]);
+        }
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let mut source = Self { text, line_starts, tokens: Vec::new() };
+        let tokens = Tokenizer::new(&Portable, text).tokenize_with_location().map_err(|error| {
+            let at = source.offset(error.location);
+            let end = source.char_end(at);
+            let help = if error.message.contains("string literal") { "close the text with '" } else { "remove it" };
+            vec![Diagnostic::new(at..end, decapitalise(&error.message)).with_help(help)]
+        })?;
+        let blank = |token: &Token| {
+            matches!(
+                token,
+                Token::Whitespace(
+                    Whitespace::Space
+                        | Whitespace::Newline
+                        | Whitespace::Tab
+                        | Whitespace::SingleLineComment { .. }
+                        | Whitespace::MultiLineComment(_)
+                )
+            )
+        };
+        source.tokens = tokens.into_iter().filter(|token| !blank(&token.token)).collect();
+        let problems = source.problems();
+        if problems.is_empty() { Ok(source) } else { Err(problems) }
+    }
+
+    /// Byte of a place; the end of the text for a place beyond it.
+    pub(crate) fn offset(&self, location: Location) -> usize {
+        let line = usize::try_from(location.line).unwrap_or(usize::MAX).max(1) - 1;
+        let column = usize::try_from(location.column).unwrap_or(usize::MAX).max(1) - 1;
+        let Some(start) = self.line_starts.get(line) else { return self.text.len() };
+        let rest = self.text.get(*start..).unwrap_or("");
+        rest.char_indices().nth(column).map_or(self.text.len(), |(at, _)| start + at)
+    }
+
+    fn char_end(&self, at: usize) -> usize {
+        self.text.get(at..).and_then(|rest| rest.chars().next()).map_or(at, |c| at + c.len_utf8())
+    }
+
+    /// Bytes of a span; `None` for the empty span that sqlparser has for what it keeps no place of.
+    pub(crate) fn span(&self, span: Span) -> Option<Range<usize>> {
+        if span == Span::empty() {
+            return None;
+        }
+        let (start, end) = (self.offset(span.start), self.offset(span.end));
+        (start <= end).then_some(start..end)
+    }
+
+    /// The span of a call that begins with its name: up to the parenthesis that closes it.
+    pub(crate) fn call(&self, name: Range<usize>) -> Range<usize> {
+        let mut depth = 0_usize;
+        for token in &self.tokens {
+            if self.offset(token.span.start) < name.end {
+                continue;
+            }
+            match token.token {
+                Token::LParen => depth += 1,
+                Token::RParen => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth == 0 {
+                let is_end = matches!(token.token, Token::RParen);
+                return if is_end { name.start..self.offset(token.span.end) } else { name };
+            }
+        }
+        name
+    }
+
+    /// A span and the word just before it: `INTERVAL '5 minutes'` has a place only for its text.
+    pub(crate) fn with_word_before(&self, span: Range<usize>) -> Range<usize> {
+        let before = self.tokens.iter().take_while(|token| self.offset(token.span.end) <= span.start).last();
+        match before {
+            Some(token) if matches!(token.token, Token::Word(_)) => self.offset(token.span.start)..span.end,
+            _ => span,
+        }
+    }
+
+    /// The place of the first token that is this word.
+    pub(crate) fn word(&self, word: &str) -> Range<usize> {
+        self.words(&[word])
+    }
+
+    /// The place of the first sequence of these words.
+    pub(crate) fn words(&self, words: &[&str]) -> Range<usize> {
+        let is = |token: &TokenWithSpan, word: &str| matches!(&token.token, Token::Word(found) if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word));
+        self.tokens
+            .windows(words.len().max(1))
+            .find(|tokens| tokens.iter().zip(words).all(|(token, word)| is(token, word)))
+            .and_then(|tokens| Some(self.offset(tokens.first()?.span.start)..self.offset(tokens.last()?.span.end)))
+            .unwrap_or(0..0)
+    }
+
+    /// What a parser's error says, at its place.
+    pub(crate) fn parse_error(&self, error: &ParserError) -> Diagnostic {
+        let message = match error {
+            ParserError::TokenizerError(message) | ParserError::ParserError(message) => message.as_str(),
+            ParserError::RecursionLimitExceeded => {
+                return Diagnostic::new(0..self.text.len(), "the expression is nested too deeply")
+                    .with_help("split it into several conditions joined by AND, or into two queries");
+            }
+        };
+        let (message, location) = split_location(message);
+        let at = location.map_or(self.text.len(), |location| self.offset(location));
+        let index = self.tokens.iter().position(|token| self.offset(token.span.start) >= at);
+        let token = index.and_then(|index| self.tokens.get(index));
+        let span = match token {
+            Some(token) if token.token != Token::EOF => at..self.offset(token.span.end),
+            _ => {
+                let end = self.text.trim_end().len();
+                end..end
+            }
+        };
+        let previous = index.unwrap_or(self.tokens.len()).checked_sub(1).and_then(|index| self.tokens.get(index));
+        let diagnostic = Diagnostic::new(span.clone(), readable(message));
+        let word = self.text.get(span).unwrap_or("").to_ascii_uppercase();
+        let after_comma = previous.is_some_and(|token| token.token == Token::Comma);
+        if after_comma && matches!(word.as_str(), "FROM" | "WHERE" | "GROUP" | "HAVING" | "") {
+            return diagnostic.with_help("remove the comma before it");
+        }
+        if word == "MATCH_RECOGNIZE" || self.word("MATCH_RECOGNIZE") != (0..0) {
+            return diagnostic.with_help("patterns aren't queries: they have a folder of their own, `patterns/`");
+        }
+        if word == "WITHIN" || word == "EMIT" {
+            return diagnostic
+                .with_help("when results are published is an option in the first line: `--! emit: final`");
+        }
+        diagnostic
+    }
+
+    /// What is refused token by token, since the parser would read something else into it.
+    fn problems(&self) -> Vec<Diagnostic> {
+        let mut problems = Vec::new();
+        if self.tokens.len() > TOKENS_MAX {
+            let message = format!("the text has {} words and signs, the most is {TOKENS_MAX}", self.tokens.len());
+            problems
+                .push(Diagnostic::new(0..0, message).with_help("put long lists into a reference table and join it"));
+        }
+        for (index, token) in self.tokens.iter().enumerate() {
+            let span = self.offset(token.span.start)..self.offset(token.span.end);
+            let raw = self.text.get(span.clone()).unwrap_or("");
+            let adjacent = self.tokens.get(index + 1).filter(|next| next.span.start == token.span.end);
+            match (&token.token, adjacent.map(|next| &next.token)) {
+                (Token::DoubleQuotedString(text), _) => problems.push(
+                    Diagnostic::new(
+                        span,
+                        "double quotes mean text in Spark and a name in PostgreSQL, so they are refused",
+                    )
+                    .with_help(format!("write '{text}' for text or `{text}` for a column")),
+                ),
+                (Token::Number(..), Some(Token::Word(suffix))) => problems.push(
+                    Diagnostic::new(
+                        span.start..span.end + suffix.value.len(),
+                        format!("`{raw}{}` isn't a number", suffix.value),
+                    )
+                    .with_help(format!(
+                        "write the type out, such as CAST({raw} AS DOUBLE), or put a space before `{}`",
+                        suffix.value
+                    )),
+                ),
+                (Token::SingleQuotedString(_), _) => {
+                    if let Some(escape) = unknown_escape(raw) {
+                        problems.push(
+                            Diagnostic::new(span, format!("the escape `{escape}` in the text isn't supported"))
+                                .with_help("write the character itself; a backslash is written \\\\"),
+                        );
+                    }
+                }
+                _ => {}
+            }
+        }
+        problems
+    }
+}
+
+/// The first escape in a quoted text that Spark and sqlparser read differently, or that can't be stored.
+fn unknown_escape(raw: &str) -> Option<String> {
+    let mut characters = raw.chars();
+    while let Some(c) = characters.next() {
+        if c == '\\' {
+            let escaped = characters.next()?;
+            if !matches!(escaped, '\\' | '\'' | '"' | 'n' | 'r' | 't' | '%' | '_' | '.' | '-' | '/') {
+                return Some(format!("\\{escaped}"));
+            }
+        }
+    }
+    None
+}
+
+/// sqlparser's message without the place, and the place.
+fn split_location(message: &str) -> (&str, Option<Location>) {
+    let Some((before, place)) = message.rsplit_once(" at Line: ") else { return (message, None) };
+    let Some((line, column)) = place.split_once(", Column: ") else { return (message, None) };
+    match (line.trim().parse(), column.trim().parse()) {
+        (Ok(line), Ok(column)) => (before, Some(Location { line, column })),
+        _ => (message, None),
+    }
+}
+
+/// `Expected: X, found: Y` as a sentence.
+fn readable(message: &str) -> String {
+    match message.strip_prefix("Expected: ").and_then(|rest| rest.rsplit_once(", found: ")) {
+        Some((expected, "EOF")) => format!("the text ends where {expected} is expected"),
+        Some((expected, found)) => format!("expected {}, found `{found}`", decapitalise(expected)),
+        None => decapitalise(message),
+    }
+}
+
+/// Starts with a small letter, unless the first word is in capitals.
+fn decapitalise(message: &str) -> String {
+    let mut characters = message.chars();
+    match (characters.next(), characters.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() || second == ' ' => {
+            first.to_lowercase().chain(characters).collect()
+        }
+        _ => message.to_owned(),
+    }
+}

@@ -1,0 +1,1 @@
+SELECT label FROM transactions JOIN small ON points = id AND label <> 'x'
