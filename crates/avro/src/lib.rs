@@ -16,6 +16,7 @@
 //! | `decode` | runs the steps: bytes to columns, with a verdict for each record |
 //! | `encode` | columns to values in the wire format; re-encoding of accepted records |
 //! | `derive` | the Avro schema of Arrow columns |
+//! | `json` | JSON as people write it, to Avro and back |
 //! | `walk`, `cursor` | bounded reading of bytes that nobody vouches for |
 //! | `column`, `values` | growing columns; the meaning of single values |
 
@@ -26,6 +27,7 @@ mod cursor;
 mod decode;
 mod derive;
 mod encode;
+pub mod json;
 mod put;
 mod resolve;
 pub mod schema;
