@@ -5,7 +5,7 @@ use super::{CodecError, FORMAT, MAGIC};
 type Result<T> = std::result::Result<T, CodecError>;
 
 /// Takes values from a snapshot in the order in which they were written. No length is believed before the bytes are seen to be there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SnapshotReader<'a> {
     pub(super) rest: &'a [u8],
 }
