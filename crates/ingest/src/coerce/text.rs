@@ -76,6 +76,7 @@ impl ColumnBuilder {
         match raw.as_bytes() {
             [b'n', ..] => self.append_null(),
             [b'"', ..] => match unquote(raw) {
+                Some(text) if matches!(self.values, Values::Binary(_)) => self.append_code_points(&text),
                 Some(text) => self.append_value(&text),
                 None => self.append_fault(format!("{} is not a JSON string", shown(raw))),
             },
@@ -83,6 +84,18 @@ impl ColumnBuilder {
                 self.append_fault(format!("{} is nested, and the column holds a single value", shown(raw)))
             }
             _ => self.append_value(raw),
+        }
+    }
+
+    /// Appends bytes that JSON writes as Avro does: the characters U+0000 to U+00FF stand for the bytes.
+    fn append_code_points(&mut self, text: &str) -> Result<(), ValueFault> {
+        let bytes: Option<Vec<u8>> = text.chars().map(|character| u8::try_from(character).ok()).collect();
+        match (&mut self.values, bytes) {
+            (Values::Binary(builder), Some(bytes)) => {
+                builder.append_value(bytes);
+                Ok(())
+            }
+            _ => self.append_fault(format!("{} has characters above U+00FF, which stand for no byte", shown(text))),
         }
     }
 
@@ -307,6 +320,18 @@ mod tests {
         assert_eq!(int("5.0"), Ok(5));
         assert!(int("5.5").is_err() && int("9223372036854775808").is_err() && float64("NaN").is_err());
         assert!(float64("1e999").is_err());
+    }
+
+    #[test]
+    fn bytes_are_characters_in_json_and_utf_8_in_csv() {
+        let mut bytes = builder(DataType::Binary, false);
+        assert_eq!((bytes.append_json("\"\\u00ffa\""), bytes.append_text("ä")), (Ok(()), Ok(())));
+        assert!(bytes.append_json("\"€\"").unwrap_err().contains("above U+00FF"));
+        let array = bytes.finish();
+        assert_eq!(
+            (array.as_binary::<i32>().value(0), array.as_binary::<i32>().value(1)),
+            (&b"\xffa"[..], "ä".as_bytes())
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -51,30 +52,46 @@ impl Read for Metered {
     }
 }
 
+/// The names of a CSV file's columns.
+pub(crate) fn header(path: &Path) -> Result<Vec<String>, FileError> {
+    let allowance = Arc::new(AtomicUsize::new(RECORD_BYTES_MAX));
+    open_file(path, delimiter_of(path), allowance).map(|(_, names)| names)
+}
+
+fn delimiter_of(path: &Path) -> u8 {
+    let tabs = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"));
+    if tabs { b'\t' } else { b',' }
+}
+
+fn open_file(
+    path: &Path,
+    delimiter: u8,
+    allowance: Arc<AtomicUsize>,
+) -> Result<(csv::Reader<Metered>, Vec<String>), FileError> {
+    let file = File::open(path).map_err(|error| FileError::open(path, &error))?;
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter)
+        .flexible(true)
+        .buffer_capacity(256 * 1024)
+        .from_reader(Metered { file, allowance });
+    let header = reader.headers().map_err(|error| FileError::Malformed {
+        path: path.display().to_string(),
+        format: "CSV",
+        reason: format!("its header: {error}"),
+    })?;
+    if header.iter().all(str::is_empty) {
+        return Err(FileError::Empty { path: path.display().to_string() });
+    }
+    let names = header.iter().map(|name| name.trim().to_owned()).collect();
+    Ok((reader, names))
+}
+
 impl CsvRows {
     pub(super) fn open(targets: Arc<Targets>, options: &FileOptions) -> Result<Self, FileError> {
-        let path = Arc::clone(&targets.path);
-        let file = File::open(&**path).map_err(|error| FileError::open(&path, &error))?;
-        let tabs = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"));
-        let delimiter = options.delimiter.unwrap_or(if tabs { b'\t' } else { b',' });
         let allowance = Arc::new(AtomicUsize::new(RECORD_BYTES_MAX));
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(delimiter)
-            .flexible(true)
-            .buffer_capacity(256 * 1024)
-            .from_reader(Metered { file, allowance: Arc::clone(&allowance) });
-        let header = reader
-            .headers()
-            .map_err(|error| FileError::Malformed {
-                path: path.display().to_string(),
-                format: "CSV",
-                reason: format!("its header: {error}"),
-            })?
-            .clone();
-        if header.iter().all(str::is_empty) {
-            return Err(FileError::Empty { path: path.display().to_string() });
-        }
-        let names: Vec<&str> = header.iter().map(str::trim).collect();
+        let delimiter = options.delimiter.unwrap_or_else(|| delimiter_of(&targets.path));
+        let (reader, names) = open_file(&targets.path, delimiter, Arc::clone(&allowance))?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let places = targets.places(&names)?;
         let builders =
             targets.schema.fields().iter().filter_map(|field| ColumnBuilder::new(field, options.batch_rows)).collect();

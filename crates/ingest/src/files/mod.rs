@@ -22,7 +22,8 @@ mod error;
 mod jsonl;
 mod parquet;
 
-pub use self::error::FileError;
+pub(crate) use self::csv::header as csv_header;
+pub use self::error::{FileError, Missing};
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
