@@ -29,6 +29,6 @@ pub mod store;
 
 pub use client::{Authentication, BlockingClient, Client, ClientError, ClientOptions};
 pub use error::Error;
-pub use options::{KafkaStorage, Options, Storage};
+pub use options::{KafkaStorage, Options, SCHEMAS_TOPIC, Storage};
 pub use registry::Registry;
 pub use server::{Server, ServerError};
