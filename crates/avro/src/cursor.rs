@@ -91,6 +91,19 @@ impl<'a> Cursor<'a> {
         Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
     }
 
+    /// Passes over a number of any width.
+    #[inline]
+    pub(crate) fn skip_number(&mut self) -> Option<()> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        match rest.iter().take(10).position(|byte| *byte < 0x80) {
+            Some(last) => {
+                self.at += last + 1;
+                Some(())
+            }
+            None => self.malformed(self.at, "the record ends inside a number, or the number has too many bytes"),
+        }
+    }
+
     /// An Avro `boolean`.
     #[inline]
     pub(crate) fn boolean(&mut self) -> Option<bool> {

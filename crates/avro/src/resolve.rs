@@ -10,6 +10,7 @@ use crate::column::Constant;
 use crate::compatibility::{names_match, writer_fields};
 use crate::schema::{Enumeration, Field, Kind, Logical, Node, NodeId, Schema, latin1};
 use crate::values;
+use crate::walk::Care;
 
 use model::{Classified, Domain, Retry};
 use serde_json::Value;
@@ -70,7 +71,23 @@ pub(crate) enum Action {
         column: usize,
         branches: Box<[Branch]>,
     },
+    /// Walk over a value of this type.
     Skip(NodeId),
+    /// Pass over a value of a simple type without looking at it.
+    Pass(Pass),
+    /// The same for a union of null and a simple type.
+    PassNullable {
+        null: usize,
+        pass: Pass,
+    },
+}
+
+/// How to get past a value whose contents don't matter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pass {
+    Number,
+    Prefixed,
+    Fixed(usize),
 }
 
 #[derive(Debug)]
@@ -131,7 +148,12 @@ pub(crate) struct Wanted {
 }
 
 /// Compiles the steps from a writer's records to the wanted columns.
-pub(crate) fn compile(reader: &Schema, wanted: &[Wanted], writer: &Schema) -> Result<Program, ResolveError> {
+pub(crate) fn compile(
+    reader: &Schema,
+    wanted: &[Wanted],
+    writer: &Schema,
+    care: Care,
+) -> Result<Program, ResolveError> {
     let error = |field: Option<&str>, message: String| ResolveError {
         writer: writer.name().to_owned(),
         reader: reader.name().to_owned(),
@@ -179,7 +201,7 @@ pub(crate) fn compile(reader: &Schema, wanted: &[Wanted], writer: &Schema) -> Re
         actions.push(match target {
             Some((column, want)) => action(reader, &want.column, column, writer, field.node)
                 .map_err(|message| error(Some(&field.name), format!("field `{}`: {message}", field.name)))?,
-            None => Action::Skip(field.node),
+            None => skip(writer, field.node, care),
         });
     }
     Ok(Program {
@@ -188,6 +210,38 @@ pub(crate) fn compile(reader: &Schema, wanted: &[Wanted], writer: &Schema) -> Re
         fills: fills.into(),
         writer: writer.clone(),
         is_identity: same_layout(reader, writer),
+    })
+}
+
+fn skip(writer: &Schema, id: NodeId, care: Care) -> Action {
+    if care == Care::Full {
+        return Action::Skip(id);
+    }
+    let node = writer.node(id);
+    let nullable = match &node.kind {
+        Kind::Union(branches) => match branches.as_slice() {
+            [first, second] if matches!(writer.node(*first).kind, Kind::Null) => Some((0, *second)),
+            [first, second] if matches!(writer.node(*second).kind, Kind::Null) => Some((1, *first)),
+            _ => None,
+        },
+        _ => None,
+    };
+    match nullable {
+        Some((null, value)) => pass(&writer.node(value).kind).map(|pass| Action::PassNullable { null, pass }),
+        None => pass(&node.kind).map(Action::Pass),
+    }
+    .unwrap_or(Action::Skip(id))
+}
+
+fn pass(kind: &Kind) -> Option<Pass> {
+    Some(match kind {
+        Kind::Int | Kind::Long | Kind::Enum(_) => Pass::Number,
+        Kind::String | Kind::Bytes => Pass::Prefixed,
+        Kind::Boolean => Pass::Fixed(1),
+        Kind::Float => Pass::Fixed(4),
+        Kind::Double => Pass::Fixed(8),
+        Kind::Fixed(fixed) => Pass::Fixed(fixed.size),
+        Kind::Null | Kind::Record(_) | Kind::Array(_) | Kind::Map(_) | Kind::Union(_) => return None,
     })
 }
 

@@ -229,7 +229,7 @@ impl Decoder {
     /// # Errors
     /// What makes it unreadable as the stream's schema.
     pub fn add_writer(&mut self, id: u32, writer: &Schema) -> Result<(), ResolveError> {
-        match compile(&self.reader, &self.wanted, writer) {
+        match compile(&self.reader, &self.wanted, writer, self.care) {
             Ok(program) => {
                 self.set_writer(id, Writer::Program(Box::new(program)));
                 Ok(())

@@ -4,7 +4,7 @@ use crate::arrow::Unit;
 use crate::column::Column;
 use crate::cursor::{Cursor, Fault, is_plain};
 use crate::decode::DecodeFailure;
-use crate::resolve::{Action, Branch, Program, Read};
+use crate::resolve::{Action, Branch, Pass, Program, Read};
 use crate::values;
 use crate::walk::{Care, Limits, Walk};
 use crate::wire::HEADER_BYTES;
@@ -84,7 +84,25 @@ fn fill(action: &Action, columns: &mut [Column], cursor: &mut Cursor<'_>) -> Opt
                 Branch::Refuse(message) => cursor.invalid(message.to_string()),
             }
         }
+        Action::Pass(how) => pass(*how, cursor),
+        Action::PassNullable { null, pass: how } => {
+            if cursor.index(2, "there is no union branch")? == *null {
+                Some(())
+            } else {
+                pass(*how, cursor)
+            }
+        }
+        // The caller walks, since it keeps the record's budget.
         Action::Skip(_) => Some(()),
+    }
+}
+
+#[inline]
+fn pass(how: Pass, cursor: &mut Cursor<'_>) -> Option<()> {
+    match how {
+        Pass::Number => cursor.skip_number(),
+        Pass::Prefixed => cursor.prefixed().map(drop),
+        Pass::Fixed(size) => cursor.take(size).map(drop),
     }
 }
 

@@ -173,7 +173,7 @@ impl<'a> Printer<'a> {
 fn qualified(name: &Name, namespace: &str) -> String {
     let is_word = Kind::primitive(name.simple()).is_some()
         || matches!(name.simple(), "record" | "enum" | "array" | "map" | "union" | "fixed");
-    let inside = name.namespace() == namespace && !(is_word && !namespace.is_empty());
+    let inside = name.namespace() == namespace && (namespace.is_empty() || !is_word);
     if inside { name.simple().to_owned() } else { name.full().to_owned() }
 }
 
