@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow_array::{ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::{
+    ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use model::{TopicPartition, Version};
 use store::private_server::{self, ServerOptions};
 use store::{PositionClaim, PositionMove, Store, StoreBatch, StoreOptions, SynchronousCommit, TableSpec, Upserts};
@@ -20,7 +22,8 @@ fn payments(from: i64) -> RecordBatch {
     let ids = || from..from + BATCH;
     let text = |of: &dyn Fn(i64) -> String| Arc::new(StringArray::from_iter_values(ids().map(of))) as ArrayRef;
     let amounts = Decimal128Array::from_iter_values(ids().map(|id| i128::from(id % 100_000 + 1)));
-    let times = TimestampMicrosecondArray::from_iter_values(ids().map(|id| 1_767_225_600_000_000 + id * 300)).with_timezone("UTC");
+    let times = TimestampMicrosecondArray::from_iter_values(ids().map(|id| 1_767_225_600_000_000 + id * 300))
+        .with_timezone("UTC");
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("transaction_id", text(&|id| format!("t{id:015}"))),
         ("account_id", text(&|id| format!("a{:06}", id * 7919 % 100_000))),
@@ -84,10 +87,14 @@ async fn main() {
         let options = StoreOptions { synchronous_commit: Some(commit), ..StoreOptions::default() };
         let store = Store::connect(&url, options).await.unwrap();
         store.migrate().await.unwrap();
-        store.query("DROP TABLE IF EXISTS results.payments, results.windows CASCADE; DELETE FROM ops.positions", 0).await.unwrap();
+        store
+            .query("DROP TABLE IF EXISTS results.payments, results.windows CASCADE; DELETE FROM ops.positions", 0)
+            .await
+            .unwrap();
         println!("synchronous_commit = {}", commit.setting());
         let row_by_row = spec("payments", &payments(0), &["source_partition", "source_offset"], "event_time");
-        let changing = spec("windows", &windows(0), &["window_start", "window_end", "category", "country"], "window_start");
+        let changing =
+            spec("windows", &windows(0), &["window_start", "window_end", "category", "country"], "window_start");
         let rounds = 12;
         let new: Vec<RecordBatch> = (0..rounds).map(|round| payments(round * BATCH)).collect();
         measure(&store, "row by row, new", &row_by_row, &new, |_| 1).await;
@@ -112,7 +119,8 @@ async fn measure(store: &Store, what: &str, table: &TableSpec, batches: &[Record
         let to = at + BATCH;
         let moved = PositionMove { partition: TopicPartition::new(what, 0), topic_id: None, from: at, to };
         let upserts = Upserts::rows(rows.clone(), versions);
-        let batch = StoreBatch { tables: vec![(table.name.clone(), upserts)], positions: vec![moved], ..StoreBatch::default() };
+        let batch =
+            StoreBatch { tables: vec![(table.name.clone(), upserts)], positions: vec![moved], ..StoreBatch::default() };
         let applied = writer.apply(batch).await.unwrap();
         changed += applied.rows_changed;
         bytes += applied.bytes;

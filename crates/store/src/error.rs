@@ -235,6 +235,7 @@ impl Error {
             || *code == SqlState::INVALID_COLUMN_REFERENCE
             || *code == SqlState::DATATYPE_MISMATCH
             || *code == SqlState::INVALID_SCHEMA_NAME
+            || is_other_binary_format(db)
         {
             return Self::TableDiffers {
                 table: db.table().unwrap_or(&doing).to_owned(),
@@ -255,6 +256,12 @@ impl Error {
         }
         Self::Internal { doing, message }
     }
+}
+
+/// What COPY says when a column has another type than we write. Poolers use the second code too, but end the session with it.
+fn is_other_binary_format(db: &DbError) -> bool {
+    *db.code() == SqlState::INVALID_BINARY_REPRESENTATION
+        || (*db.code() == SqlState::PROTOCOL_VIOLATION && db.parsed_severity() == Some(Severity::Error))
 }
 
 /// The server's message with its detail, hint and SQLSTATE.

@@ -166,7 +166,7 @@ async fn row_by_row_results_are_stored_once() {
     ]));
     let table = spec("payments", Arc::clone(&schema), &["source_partition", "source_offset"]);
     database.store.ensure_table(&table).await.unwrap();
-    let mut writer = database.store.open_writer("store", &[claim("t", 0)], &[table]).await.unwrap();
+    let mut writer = database.store.open_writer("store", &[claim("t", 0)], std::slice::from_ref(&table)).await.unwrap();
     let rows = |offsets: std::ops::Range<i64>| {
         let count = usize::try_from(offsets.end - offsets.start).unwrap();
         let columns: Vec<ArrayRef> = vec![
@@ -185,5 +185,23 @@ async fn row_by_row_results_are_stored_once() {
         database.lines("SELECT count(*), sum(amount) FROM bi.payments").await,
         [format!("7500 {}", 7499 * 7500 / 2)]
     );
+
+    // Somebody changes a column's type: the writer stops and says so.
+    let (rows, versions) = rows(8000..8001);
+    for (to_type, next) in [("integer", 10_100), ("boolean USING true", 10_100)] {
+        database
+            .execute(&format!(
+                "DROP VIEW IF EXISTS bi.payments; ALTER TABLE results.payments ALTER COLUMN amount TYPE {to_type}"
+            ))
+            .await;
+        // Where PostgreSQL has a cast between the types, only the rows tell.
+        let opened = database.store.open_writer("store", &[claim("t", 0)], std::slice::from_ref(&table)).await;
+        let changed = batch("payments", rows.clone(), versions.clone(), vec![step("t", 0, next, next + 1)]);
+        let error = match opened {
+            Ok(mut writer) => writer.apply(changed).await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(matches!(&error, store::Error::TableDiffers { table, .. } if table.contains("payments")), "{error}");
+    }
     database.close().await;
 }

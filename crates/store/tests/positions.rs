@@ -16,8 +16,10 @@ use model::{Classified as _, Domain, Progress, RejectReason, Retry, TopicId};
 use store::{Error, RejectedRow, Store, StoreBatch, StoreOptions, TableSpec, Writer};
 
 fn table() -> TableSpec {
-    let schema: SchemaRef =
-        Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("value", DataType::Int64, true)]));
+    let schema: SchemaRef = Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("value", DataType::Int64, true),
+    ]));
     spec("numbers", schema, &["id"])
 }
 
@@ -69,7 +71,10 @@ async fn a_batch_that_starts_elsewhere_is_refused() {
             writer.apply(rows(0, 7)).await.unwrap();
         }
         let error = writer.apply(rows(from, to)).await.unwrap_err();
-        assert!(error.to_string().contains(&format!("starts at {from}")) && error.to_string().contains("is at 7"), "{error}");
+        assert!(
+            error.to_string().contains(&format!("starts at {from}")) && error.to_string().contains("is at 7"),
+            "{error}"
+        );
     }
     assert_eq!(count(&database.store).await, 7);
 
@@ -212,7 +217,11 @@ async fn a_server_killed_in_the_middle_comes_back_and_nothing_is_lost_or_doubled
 
 #[tokio::test]
 async fn faults_of_the_server_are_told_apart() {
-    let database = Database::with(StoreOptions { statement_timeout: std::time::Duration::from_secs(1), ..StoreOptions::default() }).await;
+    let database = Database::with(StoreOptions {
+        statement_timeout: std::time::Duration::from_secs(1),
+        ..StoreOptions::default()
+    })
+    .await;
     database.store.ensure_table(&table()).await.unwrap();
 
     // Another session holds the table: waiting helps.
@@ -314,7 +323,10 @@ async fn rejected_records_and_progress_are_kept_once() {
     let mut writer = database.store.open_writer("store", &[claim("r", 0)], &[]).await.unwrap();
     let first = StoreBatch {
         rejected: vec![row(1, "quotes \0 the input"), row(2, &"ä".repeat(10_000)), row(1, "again")],
-        progress: vec![("transactions".into(), progress(3, None)), ("transactions".into(), progress(7, Some(1_500_000)))],
+        progress: vec![
+            ("transactions".into(), progress(3, None)),
+            ("transactions".into(), progress(7, Some(1_500_000))),
+        ],
         positions: vec![step("r", 0, 0, 3)],
         ..StoreBatch::default()
     };

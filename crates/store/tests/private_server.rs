@@ -43,7 +43,10 @@ async fn it_starts_stops_and_starts_again_with_its_data() {
     let server = start(&directory).await;
     assert_eq!(ask(&server.url(), "SELECT current_database()").await, "shop");
     assert_eq!(ask(&server.socket_url(), "SELECT inet_client_addr() IS NULL").await, "t");
-    assert_eq!(ask(&server.url(), "SELECT current_setting('server_encoding') || current_setting('shared_buffers')").await, "UTF8128MB");
+    assert_eq!(
+        ask(&server.url(), "SELECT current_setting('server_encoding') || current_setting('shared_buffers')").await,
+        "UTF8128MB"
+    );
     ask(&server.url(), "CREATE TABLE kept (a int); INSERT INTO kept VALUES (42); SELECT a FROM kept").await;
     let (url, pid) = (server.url(), server.pid());
     assert!(runs(pid));
@@ -52,7 +55,7 @@ async fn it_starts_stops_and_starts_again_with_its_data() {
     assert!(matches!(Store::connect(&stranger, StoreOptions::default()).await.unwrap_err(), Error::Permission { .. }));
     assert_eq!(std::fs::metadata(directory.join("server.json")).unwrap().permissions().mode() & 0o777, 0o600);
     let owner = std::fs::metadata(server.cluster()).unwrap().uid();
-    assert_eq!(owner == 0, false, "PostgreSQL never runs as root");
+    assert_ne!(owner, 0, "PostgreSQL never runs as root");
     server.stop().await.unwrap();
     assert!(!runs(pid));
 
@@ -178,7 +181,10 @@ async fn a_directory_that_is_closed_to_the_servers_user_will_do() {
     let server = start(&closed.path().join("postgres")).await;
     assert_eq!(ask(&server.url(), "SELECT 1").await, "1");
     let cluster = server.cluster();
-    assert_eq!(std::fs::canonicalize(closed.path().join("postgres/cluster")).unwrap(), std::fs::canonicalize(&cluster).unwrap());
+    assert_eq!(
+        std::fs::canonicalize(closed.path().join("postgres/cluster")).unwrap(),
+        std::fs::canonicalize(&cluster).unwrap()
+    );
     server.stop().await.unwrap();
     if !cluster.starts_with(closed.path()) {
         assert!(nix::unistd::geteuid().is_root(), "only root has to evade");
@@ -254,7 +260,8 @@ async fn a_full_disk_is_named_and_waited_for() {
     let mount = |size: &str, at: &Path| {
         std::fs::create_dir_all(at).unwrap();
         let options = format!("size={size},mode=755");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).stderr(Stdio::null()).status();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).stderr(Stdio::null()).status();
         mounted.is_ok_and(|status| status.success()).then(|| Mount(at.to_owned()))
     };
     let Some(_tiny) = mount("6m", &home.path().join("tiny")) else {

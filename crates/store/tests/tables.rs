@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array, RecordBatch,
-    StringArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array,
+    RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use common::{Database, batch, claim, spec, step, version};
@@ -21,7 +21,8 @@ fn utc() -> DataType {
 }
 
 fn table(name: &str, columns: &[(&str, DataType)], identity: &[&str]) -> TableSpec {
-    let fields: Vec<Field> = columns.iter().map(|(name, kind)| Field::new(*name, kind.clone(), !identity.contains(name))).collect();
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, kind)| Field::new(*name, kind.clone(), !identity.contains(name))).collect();
     spec(name, Arc::new(Schema::new(fields)), identity)
 }
 
@@ -42,15 +43,57 @@ async fn every_type_keeps_its_edges() {
         ("fraction", decimals(vec![nines, -nines, 0, 1, -1], 38, 38)),
         ("money", decimals(vec![9_999_999_999, -9_999_999_999, 0, 1, -100], 10, 2)),
         ("moment", Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))),
-        ("day", Arc::new(Date32Array::from(vec![Some(-719_528 - 400_000), Some(-1), Some(0), Some(10_957), Some(100_000_000), None]))),
-        ("text", Arc::new(StringArray::from(vec![Some(""), Some("ä\u{1f600}'\"\\"), Some("\t\n"), Some("\u{1}"), Some("x"), None]))),
-        ("bytes", Arc::new(BinaryArray::from_opt_vec(vec![Some(b""), Some(b"\0\xff"), Some(b"a"), Some(b"b"), Some(b"c"), None]))),
+        (
+            "day",
+            Arc::new(Date32Array::from(vec![
+                Some(-719_528 - 400_000),
+                Some(-1),
+                Some(0),
+                Some(10_957),
+                Some(100_000_000),
+                None,
+            ])),
+        ),
+        (
+            "text",
+            Arc::new(StringArray::from(vec![
+                Some(""),
+                Some("ä\u{1f600}'\"\\"),
+                Some("\t\n"),
+                Some("\u{1}"),
+                Some("x"),
+                None,
+            ])),
+        ),
+        (
+            "bytes",
+            Arc::new(BinaryArray::from_opt_vec(vec![
+                Some(b""),
+                Some(b"\0\xff"),
+                Some(b"a"),
+                Some(b"b"),
+                Some(b"c"),
+                None,
+            ])),
+        ),
         ("flag", Arc::new(BooleanArray::from(vec![Some(true), Some(false), Some(true), None, Some(false), None]))),
         ("small", Arc::new(Int32Array::from(vec![Some(i32::MIN), Some(i32::MAX), Some(0), Some(-1), Some(1), None]))),
         ("big", Arc::new(Int64Array::from(vec![Some(i64::MIN), Some(i64::MAX), Some(0), Some(-1), Some(1), None]))),
-        ("real", Arc::new(Float64Array::from(vec![Some(f64::MIN), Some(f64::NAN), Some(-0.0), Some(f64::INFINITY), Some(0.1), None]))),
+        (
+            "real",
+            Arc::new(Float64Array::from(vec![
+                Some(f64::MIN),
+                Some(f64::NAN),
+                Some(-0.0),
+                Some(f64::INFINITY),
+                Some(0.1),
+                None,
+            ])),
+        ),
     ];
-    let rows = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, name != "id"))).unwrap();
+    let rows =
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, name != "id")))
+            .unwrap();
     let table = spec("edges", rows.schema(), &["id"]);
     database.store.ensure_table(&table).await.unwrap();
     let mut writer = database.store.open_writer("store", &[claim("t", 0)], &[table]).await.unwrap();
@@ -60,12 +103,35 @@ async fn every_type_keeps_its_edges() {
     let ones = "9".repeat(38);
     assert_eq!(column("whole").await, [&ones, &format!("-{ones}"), "0", "10000", "1", "-"]);
     let zeros = "0".repeat(37);
-    assert_eq!(column("fraction").await, [&format!("0.{ones}"), &format!("-0.{ones}"), &format!("0.{zeros}0"), &format!("0.{zeros}1"), &format!("-0.{zeros}1"), "-"]);
+    assert_eq!(
+        column("fraction").await,
+        [
+            &format!("0.{ones}"),
+            &format!("-0.{ones}"),
+            &format!("0.{zeros}0"),
+            &format!("0.{zeros}1"),
+            &format!("-0.{zeros}1"),
+            "-"
+        ]
+    );
     assert_eq!(column("money").await, ["99999999.99", "-99999999.99", "0.00", "0.01", "-1.00", "-"]);
     let moments = column("moment").await;
-    assert_eq!(moments, ["4714-11-24 00:00:00+00 BC", "294247-01-10 04:00:54.775807+00", "1899-12-31 23:59:59.999999+00", "1969-12-31 23:59:59.999999+00", "1970-01-01 00:00:00+00", "-"]);
+    assert_eq!(
+        moments,
+        [
+            "4714-11-24 00:00:00+00 BC",
+            "294247-01-10 04:00:54.775807+00",
+            "1899-12-31 23:59:59.999999+00",
+            "1969-12-31 23:59:59.999999+00",
+            "1970-01-01 00:00:00+00",
+            "-"
+        ]
+    );
     let days = column("day").await;
-    assert_eq!((&days[1..4], days[0].ends_with(" BC")), (&["1969-12-31".to_owned(), "1970-01-01".into(), "2000-01-01".into()][..], true));
+    assert_eq!(
+        (&days[1..4], days[0].ends_with(" BC")),
+        (&["1969-12-31".to_owned(), "1970-01-01".into(), "2000-01-01".into()][..], true)
+    );
     assert_eq!(column("text").await, ["", "ä\u{1f600}'\"\\", "\t\n", "\u{1}", "x", "-"]);
     assert_eq!(column("bytes").await, ["\\x", "\\x00ff", "\\x61", "\\x62", "\\x63", "-"]);
     assert_eq!(column("flag").await, ["t", "f", "t", "-", "f", "-"]);
@@ -73,7 +139,13 @@ async fn every_type_keeps_its_edges() {
     assert_eq!(column("big").await, ["-9223372036854775808", "9223372036854775807", "0", "-1", "1", "-"]);
     assert_eq!(column("real").await, ["-1.7976931348623157e+308", "NaN", "-0", "Infinity", "0.1", "-"]);
     // What is stored is normal: PostgreSQL computes with it.
-    assert_eq!(database.lines("SELECT sum(whole), sum(money) * 3, max(fraction) = min(-fraction) * -1 FROM bi.edges").await.len(), 1);
+    assert_eq!(
+        database
+            .lines("SELECT sum(whole), sum(money) * 3, max(fraction) = min(-fraction) * -1 FROM bi.edges")
+            .await
+            .len(),
+        1
+    );
     database.close().await;
 }
 
@@ -83,14 +155,16 @@ async fn a_value_that_cannot_be_stored_names_its_place_and_stores_nothing() {
     let table = table("values", &[("id", DataType::Int64), ("note", DataType::Utf8), ("moment", utc())], &["id"]);
     database.store.ensure_table(&table).await.unwrap();
     for (note, moment, expected) in [("a\0b", 0, "note"), ("fine", i64::MIN, "moment")] {
-        let mut writer = database.store.open_writer("store", &[claim("t", 0)], std::slice::from_ref(&table)).await.unwrap();
+        let mut writer =
+            database.store.open_writer("store", &[claim("t", 0)], std::slice::from_ref(&table)).await.unwrap();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(Int64Array::from(vec![1, 2])),
             Arc::new(StringArray::from(vec!["ok", note])),
             Arc::new(TimestampMicrosecondArray::from(vec![0, moment]).with_timezone("UTC")),
         ];
         let rows = RecordBatch::try_new(Arc::clone(&table.schema), columns).unwrap();
-        let error = writer.apply(batch("values", rows, vec![version(1, true); 2], vec![step("t", 0, 0, 2)])).await.unwrap_err();
+        let error =
+            writer.apply(batch("values", rows, vec![version(1, true); 2], vec![step("t", 0, 0, 2)])).await.unwrap_err();
         assert!(matches!(&error, Error::Data { column, row: 1, .. } if column == expected), "{error}");
         assert_eq!(error.retry(), model::Retry::Never);
     }
@@ -102,12 +176,26 @@ async fn a_value_that_cannot_be_stored_names_its_place_and_stores_nothing() {
 #[tokio::test]
 async fn a_change_that_only_adds_alters_the_table_and_the_view_stays() {
     let database = Database::new().await;
-    let one = table("spend", &[("window_start", utc()), ("category", DataType::Utf8), ("total", DataType::Decimal128(20, 2))], &["window_start", "category"]);
+    let one = table(
+        "spend",
+        &[("window_start", utc()), ("category", DataType::Utf8), ("total", DataType::Decimal128(20, 2))],
+        &["window_start", "category"],
+    );
     database.store.ensure_table(&one).await.unwrap();
     database.execute("CREATE VIEW public.report AS SELECT category, total FROM bi.spend").await;
     // Again: nothing to do. With two more columns, one of them in front: added behind, so that what reads the view goes on.
     database.store.ensure_table(&one).await.unwrap();
-    let mut two = table("spend", &[("window_start", utc()), ("items", DataType::Int64), ("category", DataType::Utf8), ("total", DataType::Decimal128(20, 2)), ("shop", DataType::Utf8)], &["window_start", "category"]);
+    let mut two = table(
+        "spend",
+        &[
+            ("window_start", utc()),
+            ("items", DataType::Int64),
+            ("category", DataType::Utf8),
+            ("total", DataType::Decimal128(20, 2)),
+            ("shop", DataType::Utf8),
+        ],
+        &["window_start", "category"],
+    );
     two.comment = Some("what was spent, it's all here".into());
     two.column_comments = BTreeMap::from([("total".into(), "in EUR".into())]);
     database.store.ensure_table(&two).await.unwrap();
@@ -119,7 +207,13 @@ async fn a_change_that_only_adds_alters_the_table_and_the_view_stays() {
     assert_eq!(database.lines("SELECT * FROM public.report").await, Vec::<String>::new());
 
     let different = |columns: &[(&str, DataType)], identity: &[&str]| table("spend", columns, identity);
-    let base = [("window_start", utc()), ("category", DataType::Utf8), ("total", DataType::Decimal128(20, 2)), ("items", DataType::Int64), ("shop", DataType::Utf8)];
+    let base = [
+        ("window_start", utc()),
+        ("category", DataType::Utf8),
+        ("total", DataType::Decimal128(20, 2)),
+        ("items", DataType::Int64),
+        ("shop", DataType::Utf8),
+    ];
     let mut wider = base.clone();
     wider[2].1 = DataType::Decimal128(30, 2);
     for (spec, words) in [
@@ -139,14 +233,23 @@ async fn a_new_generation_takes_the_view_over_at_once() {
     let database = Database::new().await;
     let one = table("spend", &[("category", DataType::Utf8), ("total", DataType::Int64)], &["category"]);
     database.store.ensure_table(&one).await.unwrap();
-    let two = TableSpec { name: "spend__g2".into(), view: "spend".into(), generation: 2, ..table("x", &[("category", DataType::Utf8), ("total", DataType::Decimal128(20, 2))], &["category"]) };
+    let two = TableSpec {
+        name: "spend__g2".into(),
+        view: "spend".into(),
+        generation: 2,
+        ..table("x", &[("category", DataType::Utf8), ("total", DataType::Decimal128(20, 2))], &["category"])
+    };
     database.store.ensure_table(&two).await.unwrap();
     let mut writer = database.store.open_writer("store", &[claim("t", 0)], std::slice::from_ref(&two)).await.unwrap();
     let values = Decimal128Array::from(vec![150]).with_precision_and_scale(20, 2).unwrap();
     let columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(vec!["food"])), Arc::new(values)];
     let rows = RecordBatch::try_new(Arc::clone(&two.schema), columns).unwrap();
     writer.apply(batch("spend__g2", rows, vec![version(1, false)], vec![step("t", 0, 0, 1)])).await.unwrap();
-    assert_eq!(database.lines("SELECT count(*) FROM bi.spend").await, ["0"], "the view still shows the first generation");
+    assert_eq!(
+        database.lines("SELECT count(*) FROM bi.spend").await,
+        ["0"],
+        "the view still shows the first generation"
+    );
     database.store.show_in_view(&two).await.unwrap();
     assert_eq!(database.lines("SELECT category, total FROM bi.spend").await, ["food 1.50"]);
     // From now on the first generation leaves it alone.
@@ -178,7 +281,11 @@ async fn many_processes_may_prepare_the_same_database() {
 #[tokio::test]
 async fn ranges_of_time_use_an_index_and_readers_may_read_only_the_views() {
     let database = Database::new().await;
-    let mut rows = table("payments", &[("event_time", utc()), ("source_partition", DataType::Int32), ("source_offset", DataType::Int64)], &["source_partition", "source_offset"]);
+    let mut rows = table(
+        "payments",
+        &[("event_time", utc()), ("source_partition", DataType::Int32), ("source_offset", DataType::Int64)],
+        &["source_partition", "source_offset"],
+    );
     rows.time_column = Some("event_time".into());
     let mut windows = table("by_shop", &[("shop", DataType::Utf8), ("window_start", utc())], &["shop", "window_start"]);
     windows.time_column = Some("window_start".into());
@@ -193,7 +300,9 @@ async fn ranges_of_time_use_an_index_and_readers_may_read_only_the_views() {
     }
     let indexes = "SELECT indexname FROM pg_indexes WHERE schemaname = 'results' AND indexname LIKE '%time' ORDER BY 1";
     assert_eq!(database.lines(indexes).await, ["by_shop__time", "payments__time"]);
-    let rights = format!("SELECT has_table_privilege('{role}', 'bi.payments', 'SELECT'), has_table_privilege('{role}', 'results.payments', 'SELECT'), has_schema_privilege('{role}', 'bi', 'USAGE')");
+    let rights = format!(
+        "SELECT has_table_privilege('{role}', 'bi.payments', 'SELECT'), has_table_privilege('{role}', 'results.payments', 'SELECT'), has_schema_privilege('{role}', 'bi', 'USAGE')"
+    );
     assert_eq!(database.lines(&rights).await, ["t f t"]);
     drop(store);
     database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
@@ -204,7 +313,10 @@ async fn ranges_of_time_use_an_index_and_readers_may_read_only_the_views() {
 async fn hostile_names_do_no_harm() {
     let database = Database::new().await;
     let name = "x\"; DROP SCHEMA ops CASCADE; --";
-    let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new(name, DataType::Int64, true), Field::new("select", DataType::Utf8, true)]));
+    let schema: SchemaRef = Arc::new(Schema::new(vec![
+        Field::new(name, DataType::Int64, true),
+        Field::new("select", DataType::Utf8, true),
+    ]));
     let mut hostile = spec(name, schema, &[name]);
     hostile.comment = Some("'; DROP SCHEMA ops CASCADE; -- \\".into());
     hostile.column_comments = BTreeMap::from([(name.to_owned(), "\\'; DROP SCHEMA ops CASCADE; --".into())]);
@@ -230,15 +342,25 @@ async fn queries_are_written_as_text_csv_and_json() {
     };
     assert_eq!(
         written(sql, Format::Csv).await,
-        ("id,text,money,flag,real,moment\n1,\"a,\"\"b\"\"\",1.50,t,,2025-12-31 22:00:00+00\n22,\"\",0.10,f,0.5,\n".to_owned(), 2)
+        (
+            "id,text,money,flag,real,moment\n1,\"a,\"\"b\"\"\",1.50,t,,2025-12-31 22:00:00+00\n22,\"\",0.10,f,0.5,\n"
+                .to_owned(),
+            2
+        )
     );
     let (json, _) = written(sql, Format::Json).await;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json[0], serde_json::json!({"id": 1, "text": "a,\"b\"", "money": "1.50", "flag": true, "real": null, "moment": "2025-12-31 22:00:00+00"}));
+    assert_eq!(
+        json[0],
+        serde_json::json!({"id": 1, "text": "a,\"b\"", "money": "1.50", "flag": true, "real": null, "moment": "2025-12-31 22:00:00+00"})
+    );
     let (text, _) = written("SELECT 1 AS id, 'abc' AS name UNION ALL SELECT 100, 'd'", Format::Text).await;
     assert_eq!(text, "  id | name\n-----+------\n   1 | abc\n 100 | d\n");
     assert_eq!(written("SELECT 1 AS a WHERE false", Format::Json).await.0, "[]\n");
-    assert_eq!(written("CREATE TABLE public.x (a int); INSERT INTO public.x VALUES (1), (2)", Format::Csv).await, (String::new(), 2));
+    assert_eq!(
+        written("CREATE TABLE public.x (a int); INSERT INTO public.x VALUES (1), (2)", Format::Csv).await,
+        (String::new(), 2)
+    );
 
     let result = database.store.query("SELECT n FROM generate_series(1, 1000000) AS n", 3).await.unwrap();
     assert_eq!((result.rows.len(), result.columns[0].type_name.as_str()), (3, "int4"));

@@ -187,4 +187,22 @@ mod tests {
         assert_eq!(major("postgres (PostgreSQL) 18beta1"), Some(18));
         assert_eq!(major("something else"), None);
     }
+
+    #[tokio::test]
+    #[ignore = "downloads some megabytes; run it with XDG_CACHE_HOME set to a directory that all may enter"]
+    async fn downloaded_programs_serve() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let open = std::fs::Permissions::from_mode(0o755);
+        let home = tempfile::Builder::new().permissions(open).tempdir().unwrap();
+        let options = ServerOptions { fsync: false, ..ServerOptions::default() };
+        let directory = Directory::open(home.path(), &options).unwrap();
+        let found = download(&directory, MAJOR_DOWNLOADED).await.unwrap();
+        assert_eq!(found.major, MAJOR_DOWNLOADED);
+        let options = ServerOptions { binaries: Some(found.directory), ..options };
+        let server = crate::private_server::start(home.path(), options).await.unwrap();
+        let store = crate::Store::connect(&server.url(), crate::StoreOptions::default()).await.unwrap();
+        store.migrate().await.unwrap();
+        drop(store);
+        server.stop().await.unwrap();
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use model::Version;
+use tokio_postgres::Client;
 
 use super::staging::{RejectedStaging, TableStaging, column_error, column_types, copy_rows};
 use super::{Writer, operations};
@@ -18,6 +19,9 @@ use crate::table::Table;
 pub(super) const MOVE_POSITIONS: &str = "UPDATE ops.positions p SET next_offset = moved.next, updated_at = now() \
      FROM unnest($3::text[], $4::int[], $5::bigint[], $6::bigint[]) AS moved(topic, partition, previous, next) \
      WHERE p.owner = $1 AND p.epoch = $2 AND p.topic = moved.topic AND p.partition = moved.partition AND p.next_offset = moved.previous";
+
+/// After rows turned out to be there already, as in a replay, so many batches expect more of them.
+const STAGED_BATCHES_AFTER_REPEAT: u32 = 16;
 
 /// Longest payload of an announcement; PostgreSQL takes less than 8,000 bytes.
 const PAYLOAD_BYTES_MAX: usize = 4_000;
@@ -145,27 +149,58 @@ impl Writer {
     }
 
     /// Copies and merges the rows of one table. Returns its name, the rows given, the rows changed and the bytes sent.
-    async fn merge(&self, index: usize, all: &[&Upserts]) -> Result<(String, u64, u64, u64)> {
-        let staging = self.tables.get(index).ok_or_else(|| Error::Internal {
-            doing: "storing a batch".into(),
-            message: format!("no table number {index}"),
-        })?;
-        let table = &staging.table;
-        let name = table.name.name().to_owned();
-        let single = has_single_versions(table, all);
-        let parts = parts(staging, all, !single)?;
+    async fn merge(&mut self, index: usize, all: &[&Upserts]) -> Result<(String, u64, u64, u64)> {
+        let Some(staging) = self.tables.get_mut(index) else {
+            return Err(Error::Internal {
+                doing: "storing a batch".into(),
+                message: format!("no table number {index}"),
+            });
+        };
+        let client = &self.client;
+        let name = staging.table.name.name().to_owned();
+        let single = has_single_versions(&staging.table, all);
+        let parts = parts(&staging.table, all, !single)?;
         let given = all.iter().map(|upserts| upserts.rows.num_rows() + upserts.deletes.num_rows()).sum::<usize>();
         let given = u64::try_from(given).unwrap_or(u64::MAX);
         if given == 0 {
             return Ok((name, 0, 0, 0));
         }
-        let names: Vec<&str> = column_types(table).map(|(name, _)| name).collect();
-        let bytes = copy_rows(&self.client, &staging.copy, &name, &names, &parts).await?;
+        let names: Vec<&str> = column_types(&staging.table).map(|(name, _)| name).collect();
+        let path = staging.table.path();
+        if single && staging.staged_batches == 0 {
+            if let Some(bytes) = copy_directly(client, staging, &names, &parts).await? {
+                return Ok((name, given, given, bytes));
+            }
+            tracing::debug!(table = name, "rows are there already: storing by staging for a while");
+            staging.staged_batches = STAGED_BATCHES_AFTER_REPEAT;
+        }
+        let bytes =
+            copy_rows(client, &staging.copy, &name, &names, &parts).await.map_err(|failure| failure.report(&path))?;
         let statement = if single { &staging.insert } else { &staging.merge };
-        let changed = self.client.execute(statement, &[]).await;
-        let changed =
-            changed.map_err(|error| Error::postgres(format!("merging rows into {}", table.path()), &error))?;
+        let changed = client.execute(statement, &[]).await;
+        let changed = changed.map_err(|error| Error::postgres(format!("merging rows into {path}"), &error))?;
+        staging.staged_batches = staging.staged_batches.saturating_sub(1);
         Ok((name, given, changed, bytes))
+    }
+}
+
+/// Copies rows straight into their table. Returns `None`, with nothing written, if one of them is there already.
+async fn copy_directly(
+    client: &Client,
+    staging: &TableStaging,
+    names: &[&str],
+    parts: &[Rows<'_>],
+) -> Result<Option<u64>> {
+    let path = staging.table.path();
+    let failed = |error| Error::postgres(format!("copying rows for {path}"), &error);
+    client.batch_execute("SAVEPOINT direct").await.map_err(failed)?;
+    match copy_rows(client, &staging.direct, staging.table.name.name(), names, parts).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(failure) if failure.is_repeat() => {
+            client.batch_execute("ROLLBACK TO SAVEPOINT direct; RELEASE SAVEPOINT direct").await.map_err(failed)?;
+            Ok(None)
+        }
+        Err(failure) => Err(failure.report(&path)),
     }
 }
 
@@ -177,8 +212,7 @@ fn has_single_versions(table: &Table, all: &[&Upserts]) -> bool {
 }
 
 /// The rows and deletes to copy, with only the greatest version of each identity if `dedup`.
-fn parts<'b>(staging: &TableStaging, all: &[&'b Upserts], dedup: bool) -> Result<Vec<Rows<'b>>> {
-    let table = &staging.table;
+fn parts<'b>(table: &Table, all: &[&'b Upserts], dedup: bool) -> Result<Vec<Rows<'b>>> {
     let batches = || {
         all.iter().flat_map(|upserts| {
             [(&upserts.rows, &upserts.versions, false), (&upserts.deletes, &upserts.delete_versions, true)]

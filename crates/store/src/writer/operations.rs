@@ -97,7 +97,8 @@ pub(super) async fn store_rejected(
     }
     let names = columns.each_ref().map(|(name, _, _)| *name);
     let parts = [Rows { cells, versions: None, deleted: false, selection: None, count: rows.len() }];
-    let bytes = copy_rows(client, &staging.copy, table, &names, &parts).await?;
+    let bytes =
+        copy_rows(client, &staging.copy, table, &names, &parts).await.map_err(|failure| failure.report(table))?;
     let inserted = client.execute(&staging.insert, &[]).await;
     Ok((inserted.map_err(|error| Error::postgres("storing rejected records", &error))?, bytes))
 }

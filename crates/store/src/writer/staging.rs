@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::SinkExt as _;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, CopyInSink, Statement};
 
 use super::operations;
@@ -23,6 +24,34 @@ pub(super) struct TableStaging {
     pub(super) merge: Statement,
     /// For rows that have only one.
     pub(super) insert: Statement,
+    /// For rows that have only one and are most likely new: a COPY straight into the table, twice as fast as by staging.
+    pub(super) direct: Statement,
+    /// Batches that go by staging before the direct way is tried again, since rows were there already.
+    pub(super) staged_batches: u32,
+}
+
+/// What stopped a COPY.
+#[derive(Debug)]
+pub(super) enum CopyFailure {
+    /// A value that can't be stored; nothing of this chunk was sent.
+    Value(Error),
+    /// The server or the connection.
+    Postgres(tokio_postgres::Error),
+}
+
+impl CopyFailure {
+    /// Whether a row with the same identity is there already.
+    pub(super) fn is_repeat(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION))
+    }
+
+    /// The error to report for a table.
+    pub(super) fn report(self, table: &str) -> Error {
+        match self {
+            Self::Value(error) => error,
+            Self::Postgres(error) => Error::postgres(format!("copying rows for {table}"), &error),
+        }
+    }
 }
 
 impl TableStaging {
@@ -34,7 +63,8 @@ impl TableStaging {
         let copy = client.prepare(&table.copy_into(&format!("pg_temp.{staging}"))).await.map_err(failed)?;
         let merge = client.prepare(&table.merge(&staging, true)).await.map_err(failed)?;
         let insert = client.prepare(&table.merge(&staging, false)).await.map_err(failed)?;
-        Ok(Self { table, copy, merge, insert })
+        let direct = client.prepare(&table.copy_into(&table.path())).await.map_err(failed)?;
+        Ok(Self { table, copy, merge, insert, direct, staged_batches: 0 })
     }
 }
 
@@ -62,8 +92,8 @@ pub(super) async fn copy_rows(
     table: &str,
     names: &[&str],
     parts: &[Rows<'_>],
-) -> Result<u64> {
-    let failed = |error| Error::postgres(format!("copying rows for {table}"), &error);
+) -> Result<u64, CopyFailure> {
+    let failed = CopyFailure::Postgres;
     let sink: CopyInSink<Bytes> = client.copy_in(statement).await.map_err(failed)?;
     let mut sink = std::pin::pin!(sink);
     let mut buffer = BytesMut::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
@@ -72,15 +102,22 @@ pub(super) async fn copy_rows(
     for rows in parts {
         let mut next = 0;
         while next < rows.len() {
-            next = rows.write(next, CHUNK_BYTES, &mut buffer).map_err(|bad| Error::Data {
-                table: table.to_owned(),
-                column: names.get(bad.column).copied().unwrap_or_default().to_owned(),
-                row: bad.row,
-                message: bad.message,
+            next = rows.write(next, CHUNK_BYTES, &mut buffer).map_err(|bad| {
+                let column = names.get(bad.column).copied().unwrap_or_default().to_owned();
+                CopyFailure::Value(Error::Data { table: table.to_owned(), column, row: bad.row, message: bad.message })
             })?;
             if buffer.len() >= CHUNK_BYTES {
                 bytes += buffer.len();
-                sink.send(buffer.split().freeze()).await.map_err(failed)?;
+                if sink.send(buffer.split().freeze()).await.is_err() {
+                    // The server refused the rows and this channel is closed; the end tells the reason.
+                    return match sink.finish().await {
+                        Ok(_) => Err(CopyFailure::Value(Error::Internal {
+                            doing: format!("copying rows for {table}"),
+                            message: "COPY ended before its rows".into(),
+                        })),
+                        Err(error) => Err(failed(error)),
+                    };
+                }
                 buffer.reserve(CHUNK_BYTES + CHUNK_BYTES / 8);
             }
         }
