@@ -1,1 +1,23 @@
-fn main() {}
+//! Tillstream: real-time transaction pipelines in one binary.
+//!
+//! `cli` has a file per command; `run` wires the stages and knows their order. Everything else is in the other crates.
+
+mod cli;
+mod error;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    cli::start_logging(cli.verbose, cli.log_json);
+    match cli.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -10,12 +10,14 @@
 mod admin;
 mod connection;
 mod error;
+mod partitioner;
 mod reader;
 mod topic_id;
 mod writer;
 
 pub use admin::{Admin, TopicInfo, TopicSpec};
 pub use connection::Connection;
+pub use partitioner::partition_of;
 pub use error::{Error, Result};
 pub use reader::{Reader, ReaderOptions, Start};
 pub use writer::{Compression, OutRecord, Writer, WriterOptions};

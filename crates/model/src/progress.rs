@@ -7,11 +7,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::position::TopicId;
+
 /// How far validation is in one raw partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Raw partition; the validated and rejected partitions have the same number.
     pub partition: i32,
+    /// Id of the raw topic that the offsets mean; `None` before the first record is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_topic_id: Option<TopicId>,
     /// Every raw record below this offset has its verdict in `validated` or `rejected`.
     pub raw_offset: i64,
     /// End of the validated partition after those verdicts.
@@ -40,6 +45,7 @@ impl Progress {
     pub fn start(partition: i32) -> Self {
         Self {
             partition,
+            raw_topic_id: None,
             raw_offset: 0,
             validated_offset: 0,
             rejected_offset: 0,

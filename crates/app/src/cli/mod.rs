@@ -1,0 +1,118 @@
+//! The command line: one file per command. Data goes to standard output, talk to standard error.
+
+mod broker;
+mod check;
+mod generate;
+mod init;
+mod load;
+mod project;
+mod registry;
+mod sql;
+mod up;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::error::{Error, Result};
+
+const AFTER_HELP: &str = "\
+Examples:
+  tillstream init shop                            make a project that runs at once
+  tillstream up shop                              run it: broker, registry, PostgreSQL, stages
+  tillstream up shop --drain                      load its inputs, process all, print a summary, exit
+  tillstream sql shop 'SELECT * FROM bi.spend'    ask its PostgreSQL
+
+Exit codes: 0 ok, 1 a test or audit failed, 2 usage, 3 project error, 4 a peer is unavailable, 5 data refused, 70 internal error.";
+
+/// Real-time transaction pipelines: Kafka topics with Avro in, streaming SQL, Kafka and PostgreSQL out.
+#[derive(Debug, Parser)]
+#[command(name = "tillstream", version, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// Say more; twice for all there is.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Write the log as JSON lines.
+    #[arg(long, global = true)]
+    pub(crate) log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Init),
+    Up(up::Up),
+    Run(up::Run),
+    Check(check::Check),
+    Generate(generate::Generate),
+    Load(load::LoadCommand),
+    Sql(sql::Sql),
+    Broker(broker::BrokerCommand),
+    Registry(registry::RegistryCommand),
+}
+
+/// How a command writes its data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Init(command) => command.run(),
+            Command::Up(command) => command.run(),
+            Command::Run(command) => command.run(),
+            Command::Check(command) => command.run(),
+            Command::Generate(command) => command.run(),
+            Command::Load(command) => command.run(),
+            Command::Sql(command) => command.run(),
+            Command::Broker(command) => command.run(),
+            Command::Registry(command) => command.run(),
+        }
+    }
+}
+
+/// Sets up the log on standard error. `RUST_LOG` overrides.
+pub(crate) fn start_logging(verbose: u8, json: bool) {
+    let level = match verbose {
+        0 => "warn,tillstream=info,librdkafka=error,rdkafka=error",
+        1 => "info,rdkafka=warn,librdkafka=warn",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        builder.json().init();
+    } else {
+        builder.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).with_target(false).init();
+    }
+}
+
+/// The runtime that the embedded systems and PostgreSQL run on.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::system("starting the asynchronous runtime", error))
+}
+
+/// Resolves at Ctrl-C or SIGTERM.
+pub(crate) async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -1,0 +1,43 @@
+//! `tillstream registry`: the embedded schema registry alone.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::Args;
+use registry::{KafkaStorage, Options, Server, Storage};
+
+use crate::cli::{asked_to_stop, runtime};
+use crate::error::{Error, Result};
+
+/// Run the embedded schema registry alone.
+#[derive(Debug, Args)]
+#[command(name = "registry", after_help = "Example:\n  tillstream registry --listen 127.0.0.1:8081 --kafka localhost:9092")]
+pub(crate) struct RegistryCommand {
+    /// Address and port of the API; port 0 takes a free one.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
+    listen: SocketAddr,
+    /// Keep the schemas in the topic `_schemas` of this cluster.
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "memory", conflicts_with = "memory")]
+    kafka: Option<String>,
+    /// Copies of the topic `_schemas`.
+    #[arg(long, default_value_t = 1)]
+    replication: u16,
+    /// Keep the schemas in memory; they are gone when the process ends.
+    #[arg(long)]
+    memory: bool,
+}
+
+impl RegistryCommand {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let storage = match self.kafka {
+            Some(brokers) => Storage::Kafka(KafkaStorage { replication: self.replication, ..KafkaStorage::new(brokers) }),
+            None => Storage::Memory,
+        };
+        let unavailable = |error: registry::ServerError| Error::Unavailable(error.to_string());
+        let runtime = runtime()?;
+        let server = runtime.block_on(Server::bind(Options::new(self.listen, storage))).map_err(unavailable)?;
+        println!("{}", server.url());
+        runtime.block_on(server.run(asked_to_stop())).map_err(unavailable)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

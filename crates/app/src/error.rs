@@ -1,0 +1,98 @@
+//! What ends a command, and the exit code for it.
+
+use model::{Classified, Domain, Retry};
+
+/// Result of anything in the app.
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// What ends a stage or a command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Kafka(#[from] kafka::Error),
+    #[error(transparent)]
+    Validate(#[from] validate::Error),
+    #[error(transparent)]
+    Process(#[from] process::Error),
+    #[error(transparent)]
+    State(#[from] state::Error),
+    #[error(transparent)]
+    Snapshot(#[from] state::CodecError),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Schema(#[from] model::SchemaError),
+    /// The project's files are wrong; the text is the rendered list of findings.
+    #[error("{0}")]
+    Project(String),
+    /// The command line is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// Data was refused.
+    #[error("{0}")]
+    Data(String),
+    /// A peer isn't there.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A position names a topic that isn't the one there now, or lies below the start of the log.
+    #[error("{0}")]
+    Position(String),
+    /// A bug of ours, or a state that can't be.
+    #[error("{0}")]
+    Internal(String),
+    /// Something the system refused: a file, a port, a thread.
+    #[error("{doing}: {source}")]
+    System {
+        doing: String,
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn system(doing: impl Into<String>, source: std::io::Error) -> Self {
+        Self::System { doing: doing.into(), source }
+    }
+
+    /// The exit code of a command that ends with this error: 2 usage, 3 project, 4 a peer is unavailable, 5 data refused, 70 ours.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Project(_) => 3,
+            Self::Data(_) => 5,
+            _ => match self.domain() {
+                Domain::User => 3,
+                Domain::External => 4,
+                Domain::Internal => 70,
+            },
+        }
+    }
+}
+
+impl Classified for Error {
+    fn domain(&self) -> Domain {
+        match self {
+            Self::Kafka(error) => error.domain(),
+            Self::Validate(error) => error.domain(),
+            Self::Process(error) => error.domain(),
+            Self::State(error) => error.domain(),
+            Self::Store(error) => error.domain(),
+            Self::Schema(error) => error.domain(),
+            Self::Project(_) | Self::Usage(_) | Self::Data(_) => Domain::User,
+            Self::Snapshot(_) | Self::Unavailable(_) | Self::Position(_) | Self::System { .. } => Domain::External,
+            Self::Internal(_) => Domain::Internal,
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Kafka(error) => error.retry(),
+            Self::Validate(error) => error.retry(),
+            Self::Process(error) => error.retry(),
+            Self::State(error) => error.retry(),
+            Self::Store(error) => error.retry(),
+            Self::Schema(error) => error.retry(),
+            Self::Unavailable(_) => Retry::Backoff,
+            _ => Retry::Never,
+        }
+    }
+}

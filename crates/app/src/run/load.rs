@@ -1,0 +1,198 @@
+//! A file's rows into a stream's raw topic, each once.
+//!
+//! Every record carries its file and row. A load that was cut off looks up the last row of the file in each raw partition and goes on
+//! after it: rows of one partition are written in order, and which partition a row belongs to depends on its key alone.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ingest::encode::{EncodedRows, RowEncoder};
+use ingest::files::{Fault, FileBatch, FileOptions, FileReader, RejectedRow};
+use kafka::{OutRecord, Reader, ReaderOptions, Writer, WriterOptions, partition_of};
+use model::{TopicPartition, provenance};
+
+use crate::error::{Error, Result};
+use crate::run::context::Context;
+use crate::run::read_range::read_range;
+use crate::run::topics::StreamTopics;
+
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(120);
+/// Records looked at in one step back from the end of a raw partition.
+const LOOK_BACK: i64 = 50_000;
+
+/// A file to load.
+#[derive(Debug, Clone)]
+pub(crate) struct Load {
+    pub(crate) topics: StreamTopics,
+    pub(crate) schema: avro::Schema,
+    pub(crate) raw_schema_id: u32,
+    pub(crate) key: String,
+    pub(crate) file: PathBuf,
+    /// Name under which the rows are recorded: the same file under the same name is loaded once.
+    pub(crate) name: String,
+    pub(crate) columns: BTreeMap<String, String>,
+    /// Where rows that don't fit the schema are reported.
+    pub(crate) report: PathBuf,
+    /// Records per second; as fast as possible if `None`.
+    pub(crate) rate: Option<u64>,
+}
+
+/// What a load has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    /// Rows written now.
+    pub(crate) sent: u64,
+    /// Rows that an earlier load had written.
+    pub(crate) already: u64,
+    /// Rows that don't fit the stream's schema.
+    pub(crate) refused: u64,
+    /// Bytes of the file taken, and in all.
+    pub(crate) bytes: (u64, u64),
+}
+
+impl Load {
+    /// Loads the file; `on_progress` is told after each batch. All rows are acknowledged when it returns.
+    pub(crate) fn run(&self, context: &Context, mut on_progress: impl FnMut(Loaded)) -> Result<Loaded> {
+        let refused = |error: &dyn std::fmt::Display| Error::Data(format!("{}: {error}", self.file.display()));
+        let last_rows = self.last_rows(context)?;
+        let start_row = last_rows.iter().map(|last| last.map_or(0, |row| row + 1)).min().unwrap_or(0);
+        let arrow = self.schema.arrow().map_err(|error| refused(&error))?;
+        let options = FileOptions { rename: self.columns.clone(), start_row, ..FileOptions::default() };
+        let mut reader = FileReader::open(&self.file, &arrow, &options).map_err(|error| refused(&error))?;
+        let writer = Writer::new(&context.connection, &WriterOptions { linger_ms: 10, ..WriterOptions::default() })?;
+        let encoder =
+            RowEncoder::new(&self.schema, self.raw_schema_id, &self.key).map_err(|error| refused(&error))?;
+        let mut records = EncodedRows::default();
+        let mut report = Report::new(&self.report, start_row == 0);
+        let mut loaded = Loaded { already: start_row, ..Loaded::default() };
+        let started = context.clock.elapsed();
+        while let Some(batch) = reader.next() {
+            let batch = batch.map_err(|error| refused(&error))?;
+            records.clear();
+            let faults = encoder.encode(&batch.batch, &mut records).map_err(|error| refused(&error))?;
+            let unencodable = faults.into_iter().map(|fault| RejectedRow {
+                row: batch.rows.get(fault.row).copied().unwrap_or(0),
+                line: None,
+                faults: vec![Fault { column: Some(fault.column), message: fault.message }],
+                raw: String::new(),
+            });
+            let rejected: Vec<RejectedRow> = batch.rejected.iter().cloned().chain(unencodable).collect();
+            report.write(&rejected)?;
+            loaded.refused += rejected.len() as u64;
+            self.send(&writer, &batch, &records, &last_rows, &mut loaded)?;
+            let progress = reader.progress();
+            loaded.bytes = (progress.bytes, progress.bytes_total);
+            on_progress(loaded);
+            if let Some(rate) = self.rate.filter(|&rate| rate > 0) {
+                let due = Duration::from_secs_f64(loaded.sent as f64 / rate as f64);
+                context.stop.wait(due.saturating_sub(context.clock.elapsed().saturating_sub(started)));
+            }
+            if context.stop.is_set() {
+                writer.flush(FLUSH_TIMEOUT)?;
+                return Err(Error::Unavailable(format!(
+                    "loading {} was stopped at row {}; it goes on from there next time",
+                    self.file.display(),
+                    batch.next_row
+                )));
+            }
+        }
+        writer.flush(FLUSH_TIMEOUT)?;
+        Ok(loaded)
+    }
+
+    fn send(
+        &self,
+        writer: &Writer,
+        batch: &FileBatch,
+        records: &EncodedRows,
+        last_rows: &[Option<u64>],
+        loaded: &mut Loaded,
+    ) -> Result<()> {
+        let partitions = self.topics.partitions.max(1);
+        for ((key, value), &in_batch) in records.keys.iter().zip(records.values.iter()).zip(&records.rows) {
+            let row = batch.rows.get(in_batch).copied().unwrap_or(0);
+            let partition = match key {
+                Some(key) => partition_of(key, partitions),
+                None => i32::try_from(row % u64::from(partitions.unsigned_abs())).unwrap_or(0),
+            };
+            let last = usize::try_from(partition).ok().and_then(|partition| last_rows.get(partition).copied().flatten());
+            if last.is_some_and(|last| row <= last) {
+                loaded.already += 1;
+                continue;
+            }
+            let row_text = row.to_string();
+            writer.send(&OutRecord {
+                topic: &self.topics.raw,
+                partition: Some(partition),
+                key,
+                value,
+                headers: &[
+                    (provenance::LOAD_FILE, Some(self.name.as_bytes())),
+                    (provenance::LOAD_ROW, Some(row_text.as_bytes())),
+                ],
+                timestamp_ms: None,
+            })?;
+            loaded.sent += 1;
+        }
+        writer.poll()?;
+        Ok(())
+    }
+
+    /// The last row of this file in each raw partition, found from the ends backwards.
+    fn last_rows(&self, context: &Context) -> Result<Vec<Option<u64>>> {
+        let reader = Reader::new(&context.connection, &ReaderOptions::default())?;
+        let mut last_rows = Vec::new();
+        for number in 0..self.topics.partitions {
+            let partition = TopicPartition::new(self.topics.raw.as_str(), number);
+            let (start, mut end) = reader.range(&partition)?;
+            let mut found = None;
+            while found.is_none() && end > start {
+                let from = (end - LOOK_BACK).max(start);
+                read_range(&context.connection, &partition, (from, end), &context.stop, |block| {
+                    for index in 0..block.len() {
+                        if block.header(index, provenance::LOAD_FILE) == Some(self.name.as_bytes()) {
+                            let row = block.header(index, provenance::LOAD_ROW).and_then(provenance::decimal);
+                            found = row.and_then(|row| u64::try_from(row).ok()).max(found);
+                        }
+                    }
+                    Ok(())
+                })?;
+                end = from;
+            }
+            last_rows.push(found);
+        }
+        Ok(last_rows)
+    }
+}
+
+/// The report of rows that don't fit, made when there is the first.
+struct Report<'a> {
+    path: &'a Path,
+    is_new: bool,
+}
+
+impl<'a> Report<'a> {
+    fn new(path: &'a Path, is_new: bool) -> Self {
+        Self { path, is_new }
+    }
+
+    fn write(&mut self, rows: &[RejectedRow]) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let failed = |error| Error::system(format!("writing {}", self.path.display()), error);
+        if let Some(parent) = self.path.parent() {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+        }
+        let mut options = std::fs::OpenOptions::new();
+        options.create(true).write(true).append(!self.is_new).truncate(self.is_new);
+        let mut file = options.open(self.path).map_err(failed)?;
+        self.is_new = false;
+        for row in rows {
+            writeln!(file, "{}", row.to_json()).map_err(failed)?;
+        }
+        file.sync_all().map_err(failed)
+    }
+}

@@ -1,0 +1,29 @@
+//! Wiring: which stage reads and writes which topic, who starts and stops first, what is waited for.
+//!
+//! | file | does |
+//! | --- | --- |
+//! | `peers` | starts the embedded systems, or connects to the given ones |
+//! | `pipeline` | a project on its peers: topics, schemas, tables, stage threads |
+//! | `generations` | which generation of each query is the present one |
+//! | `validate`, `process`, `store` | the stages' loops |
+//! | `load`, `generate`, `door` | records in |
+//! | `drain` | the order in which all is brought to its end |
+//! | `status`, `supervise`, `stop`, `context` | what threads share, how they end |
+
+pub(crate) mod context;
+pub(crate) mod drain;
+pub(crate) mod generations;
+pub(crate) mod generate;
+pub(crate) mod load;
+pub(crate) mod peers;
+pub(crate) mod pipeline;
+pub(crate) mod process;
+pub(crate) mod read_range;
+pub(crate) mod reject;
+pub(crate) mod results;
+pub(crate) mod status;
+pub(crate) mod stop;
+pub(crate) mod store;
+pub(crate) mod supervise;
+pub(crate) mod topics;
+pub(crate) mod validate;

@@ -1,0 +1,308 @@
+//! A project on its peers: topics, schemas, tables, and a thread for each stage.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka::Admin;
+use model::Clock;
+use ::process::ReferenceData;
+use project::{Project, Reference, ReferenceSource, Stream};
+use state::SnapshotStore;
+use tokio::runtime::Handle;
+use validate::{Rule, StreamRules};
+
+use crate::error::{Error, Result};
+use crate::run::context::Context;
+use crate::run::generations;
+use crate::run::load::Load;
+use crate::run::peers::{Database, Peers};
+use crate::run::process::{self, ProcessStage, ProcessStream};
+use crate::run::results::ResultTopic;
+use crate::run::status::Status;
+use crate::run::stop::Stop;
+use crate::run::store::{self, StoreStage};
+use crate::run::supervise::{self, StageThread};
+use crate::run::topics::StreamTopics;
+use crate::run::validate::ValidateStage;
+
+/// Which stages a process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Stage {
+    Validate,
+    Process,
+    Store,
+}
+
+impl Stage {
+    pub(crate) const ALL: [Self; 3] = [Self::Validate, Self::Process, Self::Store];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Validate => "validate",
+            Self::Process => "process",
+            Self::Store => "store",
+        }
+    }
+}
+
+/// A project's stages, running.
+pub(crate) struct Pipeline {
+    pub(crate) context: Context,
+    pub(crate) streams: Vec<PipelineStream>,
+    pub(crate) results: Vec<ResultTopic>,
+    threads: Vec<StageThread>,
+}
+
+/// A stream with its topics and schema ids.
+#[derive(Debug, Clone)]
+pub(crate) struct PipelineStream {
+    pub(crate) name: String,
+    pub(crate) topics: StreamTopics,
+    pub(crate) schema: avro::Schema,
+    pub(crate) key: String,
+    pub(crate) raw_schema_id: u32,
+    pub(crate) validated_schema_id: u32,
+}
+
+impl Pipeline {
+    /// Makes topics, schemas and tables, and starts the stages. `database` is needed for the store stage alone.
+    pub(crate) fn start(
+        project: &Project,
+        peers: &Peers,
+        database: Option<&Database>,
+        runtime: &Handle,
+        clock: Arc<dyn Clock>,
+        stages: &BTreeSet<Stage>,
+    ) -> Result<Self> {
+        let context = Context {
+            connection: peers.connection.clone(),
+            schemas: peers.schemas.clone(),
+            clock,
+            status: Arc::new(Status::default()),
+            stop: Stop::default(),
+        };
+        let (streams, results, snapshots) = lay_out(project, &context)?;
+        let mut threads = Vec::new();
+        if stages.contains(&Stage::Store)
+            && let Some(database) = database
+        {
+            let stage = store_stage(project, &context, database, runtime, &streams, &results);
+            runtime.block_on(stage.prepare())?;
+            threads.push(spawn(&context, store::NAME, move || stage.run_epoch())?);
+        }
+        if stages.contains(&Stage::Process) {
+            let stage = process_stage(project, &context, &streams, &results, snapshots)?;
+            threads.push(spawn(&context, process::NAME, move || stage.run_epoch())?);
+        }
+        if stages.contains(&Stage::Validate) {
+            for (stream, settings) in streams.iter().zip(&project.streams) {
+                let stage = validate_stage(&context, stream, settings);
+                let name = stage.name.clone();
+                threads.push(spawn(&context, &name, move || stage.run_epoch())?);
+            }
+        }
+        Ok(Self { context, streams, results, threads })
+    }
+
+    /// The load of a file into one of the project's streams.
+    pub(crate) fn load(&self, project: &Project, stream: &str, file: &std::path::Path, name: &str) -> Result<Load> {
+        load_of(&self.streams, project, stream, file, name)
+    }
+
+    /// Throws the stop switch and waits for the stages' ends; the first error of any is the pipeline's.
+    pub(crate) fn stop(self) -> Result<()> {
+        self.context.stop.now();
+        let mut first = Ok(());
+        for thread in self.threads {
+            let ended = thread.join();
+            first = first.and(ended);
+        }
+        first
+    }
+
+    /// Whether a stage has ended, which without a stop means that it failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.threads.iter().any(StageThread::is_finished)
+    }
+}
+
+/// The load of a file into a stream.
+pub(crate) fn load_of(
+    streams: &[PipelineStream],
+    project: &Project,
+    stream: &str,
+    file: &std::path::Path,
+    name: &str,
+) -> Result<Load> {
+    let target = streams.iter().find(|known| known.name == stream).ok_or_else(|| {
+        let known: Vec<&str> = streams.iter().map(|known| known.name.as_str()).collect();
+        Error::Usage(format!("there is no stream {stream}; the project has {}", known.join(", ")))
+    })?;
+    let report_name = format!("{}.rejected.jsonl", name.replace(['/', '\\'], "_"));
+    Ok(Load {
+        topics: target.topics.clone(),
+        schema: target.schema.clone(),
+        raw_schema_id: target.raw_schema_id,
+        key: target.key.clone(),
+        file: file.to_owned(),
+        name: name.to_owned(),
+        columns: BTreeMap::new(),
+        report: project.data_dir.join("load").join(report_name),
+        rate: None,
+    })
+}
+
+fn spawn(context: &Context, name: &str, epoch: impl FnMut() -> Result<()> + Send + 'static) -> Result<StageThread> {
+    supervise::spawn(name.to_owned(), context.stop.clone(), context.status.clone(), epoch)
+}
+
+/// Makes topics and registers schemas; settles the generation of each query.
+pub(crate) fn lay_out(
+    project: &Project,
+    context: &Context,
+) -> Result<(Vec<PipelineStream>, Vec<ResultTopic>, Arc<SnapshotStore>)> {
+    let admin = Admin::new(&context.connection)?;
+    let prefix = &project.settings.connections.kafka.topic_prefix;
+    let mut streams = Vec::new();
+    let mut specs = Vec::new();
+    for stream in &project.streams {
+        let topics = StreamTopics::of(prefix, &stream.name, stream.partitions);
+        specs.extend(topics.specs(i32::from(stream.replication), &topic_config(stream)));
+        streams.push((stream, topics));
+    }
+    let snapshots = Arc::new(SnapshotStore::open(&project.snapshot_dir().to_string_lossy())?);
+    let mut fingerprints = BTreeMap::new();
+    for query in &project.queries {
+        let stream = stream_of(project, query)?;
+        fingerprints.insert(query.name.clone(), generations::fingerprint(query, &stream.schema, stream.partitions));
+    }
+    let generations = generations::settle(&snapshots, &fingerprints)?;
+    let mut results = Vec::new();
+    for query in &project.queries {
+        let stream = stream_of(project, query)?;
+        let generation = generations.get(&query.name).copied().unwrap_or(1);
+        let result = ResultTopic::of(prefix, query.clone(), generation, stream.partitions)?;
+        specs.push(result.spec(i32::from(stream.replication), &topic_config(stream)));
+        results.push(result);
+    }
+    admin.create_topics(&specs)?;
+    let mut laid_out = Vec::new();
+    for (stream, topics) in streams {
+        topics.check(&admin)?;
+        let (raw_schema_id, validated_schema_id) = topics.register(&*context.schemas, &stream.schema_text)?;
+        laid_out.push(PipelineStream {
+            name: stream.name.clone(),
+            topics,
+            schema: stream.schema.clone(),
+            key: stream.key.clone(),
+            raw_schema_id,
+            validated_schema_id,
+        });
+    }
+    Ok((laid_out, results, snapshots))
+}
+
+fn stream_of<'a>(project: &'a Project, query: &sql::Query) -> Result<&'a Stream> {
+    project.stream(&query.stream).ok_or_else(|| Error::Internal(format!("query {} reads no stream", query.name)))
+}
+
+fn topic_config(stream: &Stream) -> BTreeMap<String, String> {
+    let mut config = stream.topic_properties.clone();
+    config.entry("retention.ms".to_owned()).or_insert_with(|| stream.retention.retention_ms().to_string());
+    config
+}
+
+fn validate_stage(context: &Context, stream: &PipelineStream, settings: &Stream) -> ValidateStage {
+    let rules = settings
+        .rules
+        .iter()
+        .map(|rule| Rule { name: rule.name.clone(), text: rule.text.clone(), condition: rule.condition.clone() })
+        .collect();
+    ValidateStage {
+        context: context.clone(),
+        topics: stream.topics.clone(),
+        rules: Arc::new(StreamRules {
+            stream: stream.name.clone(),
+            schema: stream.schema.clone(),
+            schema_id: stream.validated_schema_id,
+            event_time: settings.event_time.clone(),
+            id: settings.id.clone(),
+            duplicates_within: settings.duplicates_within.map(|within| within.0),
+            duplicates_bytes_max: usize::try_from(settings.duplicates_memory_bytes).unwrap_or(usize::MAX),
+            lateness: settings.lateness.0,
+            future_skew: settings.future_skew.0,
+            unknown_schema_grace: settings.unknown_schema_grace.0,
+            rules,
+        }),
+        idle_timeout: settings.idle_timeout.0,
+        max_skew: settings.max_skew.0,
+        name: format!("validate {}", stream.name),
+    }
+}
+
+fn process_stage(
+    project: &Project,
+    context: &Context,
+    streams: &[PipelineStream],
+    results: &[ResultTopic],
+    snapshots: Arc<SnapshotStore>,
+) -> Result<ProcessStage> {
+    let mut references = BTreeMap::new();
+    for reference in &project.references {
+        references.insert(reference.name.clone(), Arc::new(load_reference(reference)?));
+    }
+    let settings = &project.settings.process;
+    let streams = streams
+        .iter()
+        .filter(|stream| results.iter().any(|result| result.query.stream == stream.name))
+        .map(|stream| ProcessStream {
+            name: stream.name.clone(),
+            topics: stream.topics.clone(),
+            schema: stream.schema.clone(),
+        })
+        .collect();
+    Ok(ProcessStage {
+        context: context.clone(),
+        pipeline: project.name.clone(),
+        streams,
+        results: results.to_vec(),
+        references,
+        snapshots,
+        batch_interval: settings.batch_interval.0,
+        checkpoint_interval: settings.checkpoint_interval.0.max(Duration::from_millis(100)),
+        state_bytes_max: usize::try_from(settings.state_limit.0).unwrap_or(usize::MAX),
+    })
+}
+
+fn store_stage(
+    project: &Project,
+    context: &Context,
+    database: &Database,
+    runtime: &Handle,
+    streams: &[PipelineStream],
+    results: &[ResultTopic],
+) -> StoreStage {
+    StoreStage {
+        context: context.clone(),
+        store: database.store.clone(),
+        runtime: runtime.clone(),
+        streams: streams.iter().map(|stream| (stream.name.clone(), stream.topics.clone())).collect(),
+        results: results.iter().filter(|result| result.query.options.table).cloned().collect(),
+        batch_rows: usize::try_from(project.settings.store.batch_rows).unwrap_or(50_000),
+    }
+}
+
+/// Loads a reference table as an immutable version.
+fn load_reference(reference: &Reference) -> Result<ReferenceData> {
+    let failed = |error: &dyn std::fmt::Display| Error::Project(format!("reference table {}: {error}", reference.name));
+    match &reference.source {
+        ReferenceSource::File(path) => {
+            let table = ingest::reference::load(path, Some(&reference.schema), &reference.key).map_err(|error| failed(&error))?;
+            ReferenceData::new(reference.name.clone(), 1, table.batch, reference.key.clone()).map_err(|error| failed(&error))
+        }
+        ReferenceSource::Postgres { .. } => {
+            Err(failed(&"reference tables from PostgreSQL aren't read yet; export it to a CSV or Parquet file"))
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Watermarks of the streams, from their progress topics alone.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use model::Progress;
+use model::progress::stream_watermark_us;
+
+/// Announcements kept per partition; beyond it the middle ones are merged into later ones, which only delays them.
+const PENDING_MAX: usize = 1024;
+
+/// Applies each partition's watermark once the records that it covers have been read.
+#[derive(Debug, Default)]
+pub(crate) struct Watermarks {
+    streams: BTreeMap<String, Vec<Partition>>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Partition {
+    /// Announced and not applied: validated offset to have read, and the watermark that then holds.
+    pending: VecDeque<(i64, i64)>,
+    applied_us: Option<i64>,
+}
+
+impl Watermarks {
+    pub(crate) fn add_stream(&mut self, name: &str, partitions: i32) {
+        let count = usize::try_from(partitions).unwrap_or(0);
+        self.streams.insert(name.to_owned(), vec![Partition::default(); count]);
+    }
+
+    /// Takes an announcement of the progress topic.
+    pub(crate) fn announce(&mut self, stream: &str, progress: &Progress) {
+        let Some(watermark_us) = progress.watermark_us else { return };
+        let index = usize::try_from(progress.partition).ok();
+        let partition = self.streams.get_mut(stream).and_then(|all| all.get_mut(index?));
+        let Some(partition) = partition else { return };
+        if let Some(last) = partition.pending.back_mut()
+            && (last.0 >= progress.validated_offset || partition.pending.len() >= PENDING_MAX)
+        {
+            if let Some(last) = partition.pending.back_mut() {
+                *last = (last.0.max(progress.validated_offset), last.1.max(watermark_us));
+            }
+            return;
+        }
+        partition.pending.push_back((progress.validated_offset, watermark_us));
+    }
+
+    /// Applies what has been read up to `positions` (next validated offset per partition) and gives the stream's watermark: the least
+    /// over its partitions, `None` while one has none.
+    pub(crate) fn apply(&mut self, stream: &str, positions: &[i64]) -> Option<i64> {
+        let partitions = self.streams.get_mut(stream)?;
+        for (partition, &position) in partitions.iter_mut().zip(positions) {
+            while let Some((_, watermark_us)) = partition.pending.pop_front_if(|(offset, _)| *offset <= position) {
+                partition.applied_us = partition.applied_us.max(Some(watermark_us));
+            }
+        }
+        stream_watermark_us(partitions.iter().map(|partition| partition.applied_us))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(partition: i32, validated_offset: i64, watermark_us: i64) -> Progress {
+        Progress { validated_offset, watermark_us: Some(watermark_us), ..Progress::start(partition) }
+    }
+
+    #[test]
+    fn a_watermark_waits_for_its_records_and_for_every_partition() {
+        let mut watermarks = Watermarks::default();
+        watermarks.add_stream("s", 2);
+        watermarks.announce("s", &progress(0, 10, 100));
+        assert_eq!(watermarks.apply("s", &[10, 0]), None);
+        watermarks.announce("s", &progress(1, 5, 70));
+        assert_eq!(watermarks.apply("s", &[10, 4]), None);
+        assert_eq!(watermarks.apply("s", &[10, 5]), Some(70));
+        watermarks.announce("s", &progress(1, 9, 300));
+        watermarks.announce("s", &progress(1, 9, 310));
+        assert_eq!(watermarks.apply("s", &[10, 8]), Some(70));
+        assert_eq!(watermarks.apply("s", &[10, 9]), Some(100));
+    }
+
+    #[test]
+    fn announcements_are_bounded_and_none_is_applied_early() {
+        let mut watermarks = Watermarks::default();
+        watermarks.add_stream("s", 1);
+        for offset in 0..10_000 {
+            watermarks.announce("s", &progress(0, offset, offset * 10));
+        }
+        assert_eq!(watermarks.apply("s", &[500]), Some(5_000));
+        assert_eq!(watermarks.apply("s", &[9_998]), Some(10_220));
+        assert_eq!(watermarks.apply("s", &[9_999]), Some(99_990));
+    }
+}

@@ -1,0 +1,144 @@
+//! The result of a query as Kafka and PostgreSQL see it: topic, schemas, table.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_schema::{Schema as ArrowSchema, SchemaRef};
+use avro::Encoder;
+use kafka::{OutRecord, TopicSpec, Writer};
+use model::{BytesColumn, Schemas, provenance, topics};
+use process::Emission;
+use sql::Query;
+use store::TableSpec;
+
+use crate::error::{Error, Result};
+
+/// The result of a query in one generation.
+#[derive(Debug, Clone)]
+pub(crate) struct ResultTopic {
+    pub(crate) query: Arc<Query>,
+    pub(crate) generation: u32,
+    pub(crate) topic: String,
+    pub(crate) partitions: i32,
+    pub(crate) value_schema: avro::Schema,
+    pub(crate) key_schema: avro::Schema,
+    pub(crate) key_columns: Vec<usize>,
+}
+
+impl ResultTopic {
+    /// Derives topic, schemas and key of a query's result.
+    ///
+    /// # Errors
+    /// `Internal` when a result's type has no Avro form, which `check` rules out.
+    pub(crate) fn of(prefix: &str, query: Arc<Query>, generation: u32, partitions: i32) -> Result<Self> {
+        let internal = |reason: String| Error::Internal(format!("result of {}: {reason}", query.name));
+        let key_columns: Vec<usize> = query
+            .identity
+            .iter()
+            .map(|name| query.schema.index_of(name).map_err(|error| internal(error.to_string())))
+            .collect::<Result<_>>()?;
+        let key_fields: Vec<_> = key_columns.iter().map(|&index| query.schema.fields()[index].clone()).collect();
+        let namespace = "tillstream";
+        let value_schema = avro::schema_for(&query.name, namespace, None, &query.schema)
+            .map_err(|error| internal(error.to_string()))?;
+        let key_name = format!("{}_key", query.name);
+        let key_schema = avro::schema_for(&key_name, namespace, None, &ArrowSchema::new(key_fields))
+            .map_err(|error| internal(error.to_string()))?;
+        let topic = topics::result(prefix, &query.name, generation);
+        Ok(Self { query, generation, topic, partitions, value_schema, key_schema, key_columns })
+    }
+
+    pub(crate) fn spec(&self, replication: i32, retention: &BTreeMap<String, String>) -> TopicSpec {
+        let mut config = retention.clone();
+        config.insert("cleanup.policy".to_owned(), "compact,delete".to_owned());
+        TopicSpec { name: self.topic.clone(), partitions: self.partitions, replication, config }
+    }
+
+    pub(crate) fn table(&self) -> TableSpec {
+        let suffix = if self.generation > 1 { format!("__g{}", self.generation) } else { String::new() };
+        TableSpec {
+            name: format!("{}{suffix}", self.query.name),
+            view: self.query.name.clone(),
+            generation: self.generation,
+            schema: self.query.schema.clone(),
+            identity: self.query.identity.clone(),
+            time_column: self.query.time_column.clone(),
+            comment: Some(comment(&self.query)),
+            column_comments: BTreeMap::new(),
+        }
+    }
+
+    /// A publisher with the schemas registered.
+    pub(crate) fn publisher(&self, schemas: &dyn Schemas) -> Result<Publisher> {
+        let internal = |error: &dyn std::fmt::Display| Error::Internal(format!("result of {}: {error}", self.query.name));
+        let value_id = schemas.register(&format!("{}-value", self.topic), &self.value_schema.canonical())?;
+        let key_id = schemas.register(&format!("{}-key", self.topic), &self.key_schema.canonical())?;
+        Ok(Publisher {
+            topic: self.topic.clone(),
+            values: Encoder::new(&self.value_schema, value_id).map_err(|error| internal(&error))?,
+            keys: Encoder::new(&self.key_schema, key_id).map_err(|error| internal(&error))?,
+            key_columns: self.key_columns.clone(),
+            key_buffer: BytesColumn::default(),
+            value_buffer: BytesColumn::default(),
+        })
+    }
+
+    /// The result's columns.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        self.query.schema.clone()
+    }
+}
+
+/// What the table holds, for people and BI tools: the comment lines above the query, or where it comes from.
+fn comment(query: &Query) -> String {
+    let lines: Vec<&str> = query
+        .text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| line.is_empty() || line.starts_with("--"))
+        .filter(|line| !line.starts_with("--!"))
+        .map(|line| line.trim_start_matches('-').trim())
+        .filter(|line| !line.is_empty())
+        .collect();
+    if lines.is_empty() { format!("Result of the query {} over {}", query.name, query.stream) } else { lines.join(" ") }
+}
+
+/// Writes emissions to a result topic.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    topic: String,
+    values: Encoder,
+    keys: Encoder,
+    key_columns: Vec<usize>,
+    key_buffer: BytesColumn,
+    value_buffer: BytesColumn,
+}
+
+impl Publisher {
+    /// Queues an emission for writing: rows with their versions, deletes as null values.
+    pub(crate) fn publish(&mut self, writer: &Writer, emission: &Emission) -> Result<()> {
+        let internal = |error: &dyn std::fmt::Display| Error::Internal(format!("encoding for {}: {error}", self.topic));
+        self.key_buffer.clear();
+        self.value_buffer.clear();
+        let keys = emission.rows.project(&self.key_columns).map_err(|error| internal(&error))?;
+        self.keys.encode(&keys, &mut self.key_buffer).map_err(|error| internal(&error))?;
+        self.values.encode(&emission.rows, &mut self.value_buffer).map_err(|error| internal(&error))?;
+        let deletes_from = self.key_buffer.len();
+        if emission.deletes.num_rows() > 0 {
+            self.keys.encode(&emission.deletes, &mut self.key_buffer).map_err(|error| internal(&error))?;
+        }
+        let versions = emission.versions.iter().chain(&emission.delete_versions);
+        for (index, version) in versions.enumerate() {
+            let header = version.to_header();
+            writer.send(&OutRecord {
+                topic: &self.topic,
+                partition: None,
+                key: self.key_buffer.get(index),
+                value: if index < deletes_from { self.value_buffer.get(index) } else { None },
+                headers: &[(provenance::VERSION, Some(header.as_bytes()))],
+                timestamp_ms: None,
+            })?;
+        }
+        Ok(())
+    }
+}

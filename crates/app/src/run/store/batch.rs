@@ -1,0 +1,62 @@
+//! What one transaction holds.
+
+use std::collections::BTreeMap;
+
+use model::{Progress, RecordBlock, TopicId, TopicPartition};
+use store::{PositionMove, RejectedRow, StoreBatch, Upserts};
+
+use crate::error::{Error, Result};
+
+/// Gathers the blocks of one poll.
+#[derive(Debug, Default)]
+pub(crate) struct BatchBuilder {
+    batch: StoreBatch,
+    ends: BTreeMap<TopicPartition, i64>,
+    /// The last progress of each partition; earlier ones in the same batch are of no interest.
+    progress: BTreeMap<(String, i32), Progress>,
+}
+
+impl BatchBuilder {
+    /// Notes that a partition's position moves to the end of the block.
+    pub(crate) fn moved(&mut self, block: &RecordBlock) {
+        if let Some(next) = block.next_offset() {
+            self.ends.insert(TopicPartition::new(block.topic.clone(), block.partition), next);
+        }
+    }
+
+    pub(crate) fn rows(&mut self, table: &str, upserts: Upserts) {
+        self.batch.tables.push((table.to_owned(), upserts));
+    }
+
+    pub(crate) fn rejected(&mut self, rows: Vec<RejectedRow>) {
+        self.batch.rejected.extend(rows);
+    }
+
+    pub(crate) fn progress(&mut self, stream: &str, block: &RecordBlock) -> Result<()> {
+        for value in block.values.iter().flatten() {
+            let progress = Progress::from_json(value)
+                .map_err(|error| Error::Position(format!("{} holds something else: {error}", block.topic)))?;
+            self.progress.insert((stream.to_owned(), progress.partition), progress);
+        }
+        Ok(())
+    }
+
+    /// The batch, with `positions` moved to its end.
+    pub(crate) fn finish(
+        self,
+        positions: &mut BTreeMap<TopicPartition, i64>,
+        topic_ids: &BTreeMap<String, TopicId>,
+    ) -> Result<StoreBatch> {
+        let mut batch = self.batch;
+        batch.progress = self.progress.into_iter().map(|((stream, _), progress)| (stream, progress)).collect();
+        for (partition, to) in self.ends {
+            let position = positions
+                .get_mut(&partition)
+                .ok_or_else(|| Error::Internal(format!("{partition} was read without a position")))?;
+            let from = std::mem::replace(position, to);
+            let topic_id = topic_ids.get(&*partition.topic).cloned();
+            batch.positions.push(PositionMove { partition, topic_id, from, to });
+        }
+        Ok(batch)
+    }
+}

@@ -1,0 +1,96 @@
+//! Result records as rows with versions.
+
+use avro::{DecodeFailure, Decoder};
+use model::{BytesColumn, RecordBlock, Schemas, Version, provenance};
+use store::Upserts;
+
+use crate::error::{Error, Result};
+use crate::run::results::ResultTopic;
+
+/// Reads one result topic.
+#[derive(Debug)]
+pub(crate) struct ResultReader {
+    topic: String,
+    table: String,
+    values: Decoder,
+    keys: Decoder,
+}
+
+impl ResultReader {
+    pub(crate) fn new(result: &ResultTopic) -> Result<Self> {
+        let decoder = |schema: &avro::Schema| {
+            Decoder::new(schema, None, avro::Limits::default())
+                .map_err(|error| Error::Internal(format!("result {}: {error}", result.topic)))
+        };
+        Ok(Self {
+            topic: result.topic.clone(),
+            table: result.table().name,
+            values: decoder(&result.value_schema)?,
+            keys: decoder(&result.key_schema)?,
+        })
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    pub(crate) fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// Rows and deletes of a block, each with its version.
+    ///
+    /// # Errors
+    /// `Position` when a record isn't one that the process stage writes.
+    pub(crate) fn read(&mut self, block: &RecordBlock, schemas: &dyn Schemas) -> Result<Upserts> {
+        let mut values = BytesColumn::with_capacity(block.len(), block.values.byte_len());
+        let mut keys = BytesColumn::default();
+        let mut versions = Vec::with_capacity(block.len());
+        let mut delete_versions = Vec::new();
+        for index in 0..block.len() {
+            let version = block.header(index, provenance::VERSION).and_then(Version::from_header).ok_or_else(|| {
+                let offset = block.offsets.get(index).copied().unwrap_or(-1);
+                Error::Position(format!(
+                    "{}[{}] at offset {offset}: the header {} is missing; only the process stage may write here",
+                    block.topic,
+                    block.partition,
+                    provenance::VERSION
+                ))
+            })?;
+            match block.values.get(index) {
+                Some(value) => {
+                    values.push(Some(value));
+                    versions.push(version);
+                }
+                None => {
+                    keys.push(block.keys.get(index));
+                    delete_versions.push(version);
+                }
+            }
+        }
+        let rows = decode(&mut self.values, &values, block, schemas)?;
+        let deletes = decode(&mut self.keys, &keys, block, schemas)?;
+        Ok(Upserts { rows, versions, deletes, delete_versions })
+    }
+}
+
+fn decode(
+    decoder: &mut Decoder,
+    values: &BytesColumn,
+    block: &RecordBlock,
+    schemas: &dyn Schemas,
+) -> Result<arrow_array::RecordBatch> {
+    loop {
+        let decoded = decoder.decode(values);
+        let Some((row, failure)) = decoded.failures.into_iter().next() else { return Ok(decoded.batch) };
+        let at = format!("{}[{}], record {row} of a block", block.topic, block.partition);
+        match failure {
+            DecodeFailure::UnknownWriter { id } => {
+                let text = schemas.by_id(id)?;
+                let writer = avro::Schema::parse(&text).map_err(|error| Error::Position(format!("{at}: {error}")))?;
+                decoder.add_writer(id, &writer).map_err(|error| Error::Position(format!("{at}: {error}")))?;
+            }
+            failure => return Err(Error::Position(format!("{at}: {failure}; only the process stage may write here"))),
+        }
+    }
+}

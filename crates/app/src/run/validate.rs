@@ -1,0 +1,394 @@
+//! The validate stage of one stream: raw blocks in, verdicts and progress out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka::{Admin, OutRecord, Reader, ReaderOptions, Start, Writer, WriterOptions};
+use model::{Progress, RecordBlock, TopicId, TopicPartition};
+use validate::skew::{self, PartitionTime};
+use validate::{Outcome, PartitionValidator, Settled, StreamRules, Verdicts};
+
+use crate::error::{Error, Result};
+use crate::run::context::Context;
+use crate::run::read_range::read_range;
+use crate::run::reject::RejectHeaders;
+use crate::run::topics::StreamTopics;
+
+/// Blocks waiting for validation before their partition is paused, in records.
+const QUEUED_RECORDS_MAX: usize = 4 * model::limits::BATCH_RECORDS_MAX;
+/// How long a batch is waited for.
+const POLL: Duration = Duration::from_millis(20);
+/// Least time between two progress records of a partition that has more to read.
+const PROGRESS_EVERY: Duration = Duration::from_millis(50);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+const ENDS_EVERY: Duration = Duration::from_millis(500);
+/// Silence of a partition that is being read after which nothing more is expected of it.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// What the stage needs to know of its stream.
+#[derive(Debug, Clone)]
+pub(crate) struct ValidateStage {
+    pub(crate) context: Context,
+    pub(crate) topics: StreamTopics,
+    pub(crate) rules: Arc<StreamRules>,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) max_skew: Duration,
+    /// Name in logs, metrics and the status.
+    pub(crate) name: String,
+}
+
+struct Partition {
+    raw: TopicPartition,
+    validator: PartitionValidator,
+    queue: VecDeque<RecordBlock>,
+    is_paused: bool,
+    /// Offset after the last record read.
+    read_to: i64,
+    /// End of the raw partition when last asked.
+    end: i64,
+    last_record_at: Duration,
+    published: Progress,
+    published_at: Duration,
+}
+
+impl Partition {
+    fn queued(&self) -> usize {
+        self.queue.iter().map(RecordBlock::len).sum()
+    }
+
+    /// Whether records wait. A log may end in transaction markers that a reader never shows, so silence counts as the end.
+    fn has_backlog(&self, now: Duration) -> bool {
+        !self.queue.is_empty() || (self.read_to < self.end && now.saturating_sub(self.last_record_at) < SILENCE)
+    }
+}
+
+/// One epoch of the stage.
+struct Session<'a> {
+    stage: &'a ValidateStage,
+    reader: Reader,
+    writer: Writer,
+    partitions: Vec<Partition>,
+    raw_topic_id: TopicId,
+    ends_asked_at: Duration,
+    headers: RejectHeaders,
+}
+
+impl ValidateStage {
+    /// Runs one epoch: takes up each partition where its outputs end, then validates until the stop switch is thrown.
+    pub(crate) fn run_epoch(&self) -> Result<()> {
+        let mut session = Session::open(self)?;
+        while !self.context.stop.is_set() {
+            session.step()?;
+            self.context.status.step(&self.name);
+        }
+        session.publish_progress(true)?;
+        session.writer.flush(FLUSH_TIMEOUT)?;
+        Ok(())
+    }
+}
+
+impl<'a> Session<'a> {
+    fn open(stage: &'a ValidateStage) -> Result<Self> {
+        let connection = &stage.context.connection;
+        let admin = Admin::new(connection)?;
+        let missing = || Error::Position(format!("topic {} doesn't exist", stage.topics.raw));
+        let raw = admin.topic(&stage.topics.raw)?.ok_or_else(missing)?;
+        let progress = read_progress(stage)?;
+        let mut reader = Reader::new(connection, &ReaderOptions::default())?;
+        let mut partitions = Vec::new();
+        let mut assignment = Vec::new();
+        for number in 0..raw.partitions {
+            let progress = progress.get(&number).cloned().unwrap_or_else(|| Progress::start(number));
+            let partition = open_partition(stage, &reader, &raw.id, progress)?;
+            assignment.push((partition.raw.clone(), Start::Offset(partition.read_to)));
+            partitions.push(partition);
+        }
+        reader.assign(&assignment)?;
+        let writer = Writer::new(connection, &WriterOptions { linger_ms: 1, ..WriterOptions::default() })?;
+        let headers = RejectHeaders::default();
+        Ok(Self { stage, reader, writer, partitions, raw_topic_id: raw.id, ends_asked_at: Duration::ZERO, headers })
+    }
+
+    fn step(&mut self) -> Result<()> {
+        self.fetch()?;
+        let hold = self.to_hold()?;
+        let mut wrote = false;
+        for index in 0..self.partitions.len() {
+            if hold.get(index).copied().unwrap_or(false) {
+                continue;
+            }
+            wrote |= self.validate_next(index)?;
+        }
+        if wrote {
+            self.acknowledge()?;
+        }
+        self.declare_idle()?;
+        self.publish_progress(false)
+    }
+
+    /// Reads what is there into the partitions' queues and pauses those that are full.
+    fn fetch(&mut self) -> Result<()> {
+        let clock = &self.stage.context.clock;
+        let waiting = self.partitions.iter().any(|partition| !partition.queue.is_empty());
+        let wait = if waiting { Duration::ZERO } else { POLL };
+        for block in self.reader.poll(model::limits::BATCH_RECORDS_MAX, wait)? {
+            let Some(partition) = self.partitions.iter_mut().find(|known| known.raw.partition == block.partition) else {
+                continue;
+            };
+            partition.read_to = block.next_offset().unwrap_or(partition.read_to);
+            partition.last_record_at = clock.elapsed();
+            partition.queue.push_back(block);
+            if !partition.is_paused && partition.queued() > QUEUED_RECORDS_MAX {
+                self.reader.pause(std::slice::from_ref(&partition.raw))?;
+                partition.is_paused = true;
+            }
+        }
+        match self.reader.outage() {
+            Some(outage) => {
+                self.stage.context.status.set_trouble(&self.stage.name, Some(format!("waiting for kafka: {outage}")));
+            }
+            None => self.stage.context.status.set_trouble(&self.stage.name, None),
+        }
+        Ok(())
+    }
+
+    /// Which partitions wait for slower ones. The ends of the log are asked for only while a backlog is read.
+    fn to_hold(&mut self) -> Result<Vec<bool>> {
+        let now = self.stage.context.clock.elapsed();
+        let replaying = self.partitions.iter().any(|partition| partition.queued() > 1_000);
+        if replaying && now.saturating_sub(self.ends_asked_at) > ENDS_EVERY {
+            self.ends_asked_at = now;
+            for partition in &mut self.partitions {
+                if partition.queue.is_empty() {
+                    partition.end = self.reader.range(&partition.raw)?.1;
+                }
+            }
+        }
+        let times: Vec<PartitionTime> = self
+            .partitions
+            .iter()
+            .map(|partition| PartitionTime {
+                watermark_us: partition.validator.watermark_us(),
+                has_backlog: partition.has_backlog(now),
+            })
+            .collect();
+        let mut hold = skew::to_hold(&times, micros(self.stage.max_skew));
+        for (held, partition) in hold.iter_mut().zip(&self.partitions) {
+            // A partition that hasn't said its time goes first even while it is only known to have records somewhere ahead.
+            *held = *held && !partition.queue.is_empty();
+        }
+        Ok(hold)
+    }
+
+    /// Validates the next block of a partition and queues its outcomes for writing; true if there was one.
+    fn validate_next(&mut self, index: usize) -> Result<bool> {
+        let context = &self.stage.context;
+        let Some(partition) = self.partitions.get_mut(index) else { return Ok(false) };
+        let Some(block) = partition.queue.front() else { return Ok(false) };
+        let verdicts = match partition.validator.validate(block, context.clock.now_us(), &*context.schemas) {
+            Ok(verdicts) => verdicts,
+            Err(error @ (validate::Error::Registry(model::SchemaError::Unavailable { .. }) | validate::Error::SchemaGrace { .. })) => {
+                context.status.set_trouble(&self.stage.name, Some(error.to_string()));
+                tracing::debug!(stage = %self.stage.name, %error, "waiting");
+                context.stop.wait(Duration::from_millis(100));
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        write(&self.writer, &self.stage.topics, block, &verdicts, &mut self.headers)?;
+        partition.queue.pop_front();
+        if partition.is_paused && partition.queued() < QUEUED_RECORDS_MAX / 2 {
+            self.reader.resume(std::slice::from_ref(&partition.raw))?;
+            partition.is_paused = false;
+        }
+        Ok(true)
+    }
+
+    /// Waits until all outcomes are acknowledged, and checks that they lie where this epoch counts them.
+    fn acknowledge(&mut self) -> Result<()> {
+        let acknowledged = self.writer.flush(FLUSH_TIMEOUT)?;
+        for partition in &self.partitions {
+            let progress = partition.validator.progress();
+            let number = progress.partition;
+            for (topic, expected) in
+                [(&self.stage.topics.validated, progress.validated_offset), (&self.stage.topics.rejected, progress.rejected_offset)]
+            {
+                let at = acknowledged.get(&TopicPartition::new(topic.as_str(), number)).copied();
+                if let Some(at) = at.filter(|&at| at != expected) {
+                    return Err(Error::Unavailable(format!(
+                        "{topic}[{number}] ends at {at} where this epoch counts {expected}: another process wrote to it"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Declares partitions idle that have caught up and been quiet, and lets the idle ones follow the others' watermark.
+    fn declare_idle(&mut self) -> Result<()> {
+        let now = self.stage.context.clock.elapsed();
+        let timeout = self.stage.idle_timeout;
+        let is_quiet = |partition: &Partition| {
+            partition.queue.is_empty() && now.saturating_sub(partition.last_record_at) >= timeout
+        };
+        if !self.partitions.iter().any(is_quiet) {
+            return Ok(());
+        }
+        let active = self.partitions.iter().filter(|partition| !is_quiet(partition));
+        let followed = match model::progress::stream_watermark_us(active.clone().map(|active| active.validator.watermark_us())) {
+            Some(least) => Some(least),
+            None if active.count() == 0 => self.partitions.iter().filter_map(|idle| idle.validator.watermark_us()).max(),
+            None => None,
+        };
+        for partition in &mut self.partitions {
+            let follows = partition.published.idle && partition.validator.watermark_us() >= followed;
+            if !is_quiet(partition) || follows {
+                continue;
+            }
+            if !partition.published.idle {
+                // Proof of idleness: nothing lies in the log past what was read, but for markers that no reader is shown.
+                partition.end = self.reader.range(&partition.raw)?.1;
+                let is_silent = now.saturating_sub(partition.last_record_at) >= timeout + timeout.max(SILENCE);
+                if self.reader.outage().is_some() || (partition.read_to < partition.end && !is_silent) {
+                    continue;
+                }
+            }
+            partition.validator.declare_idle(followed);
+        }
+        Ok(())
+    }
+
+    /// Publishes each partition's progress if it changed: at once when it has caught up, else a few times a second.
+    fn publish_progress(&mut self, all: bool) -> Result<()> {
+        let now = self.stage.context.clock.elapsed();
+        for partition in &mut self.partitions {
+            let due = all || partition.queue.is_empty() || now.saturating_sub(partition.published_at) >= PROGRESS_EVERY;
+            if !due {
+                continue;
+            }
+            let mut progress = partition.validator.progress();
+            progress.raw_topic_id = Some(self.raw_topic_id.clone());
+            if progress == partition.published {
+                continue;
+            }
+            let value = progress.to_json().map_err(|error| Error::Internal(error.to_string()))?;
+            self.writer.send(&OutRecord {
+                topic: &self.stage.topics.progress,
+                partition: Some(0),
+                key: Some(progress.key().as_bytes()),
+                value: Some(&value),
+                ..OutRecord::default()
+            })?;
+            self.stage.context.status.set_validated(&self.stage.rules.stream, progress.clone());
+            partition.published = progress;
+            partition.published_at = now;
+        }
+        self.writer.poll()?;
+        Ok(())
+    }
+}
+
+/// Takes a partition up where its outputs end.
+fn open_partition(stage: &ValidateStage, reader: &Reader, raw_id: &TopicId, progress: Progress) -> Result<Partition> {
+    let (connection, stop) = (&stage.context.connection, &stage.context.stop);
+    let number = progress.partition;
+    let raw = TopicPartition::new(stage.topics.raw.as_str(), number);
+    if let Some(known) = progress.raw_topic_id.as_ref().filter(|known| *known != raw_id) {
+        return Err(Error::Position(format!(
+            "{raw} has the id {}, but the position was taken in a topic with the id {}: the topic was deleted and made anew",
+            raw_id.0, known.0
+        )));
+    }
+    let (start, end) = reader.range(&raw)?;
+    if progress.raw_offset < start {
+        return Err(Error::Position(format!(
+            "{raw} starts at {start}, past the next record to validate at {}: records were deleted before they were read",
+            progress.raw_offset
+        )));
+    }
+    let mut validator = PartitionValidator::resume(stage.rules.clone(), progress.clone())?;
+    let validated = TopicPartition::new(stage.topics.validated.as_str(), number);
+    let rejected = TopicPartition::new(stage.topics.rejected.as_str(), number);
+    let (validated_start, validated_end) = reader.range(&validated)?;
+    let recalled = (progress.duplicates_from_offset.max(validated_start), progress.validated_offset);
+    read_range(connection, &validated, recalled, stop, |block| Ok(validator.recall(block)?))?;
+    let mut settled = Settled::after(&progress);
+    read_range(connection, &validated, (progress.validated_offset, validated_end), stop, |block| {
+        Ok(settled.validated(block)?)
+    })?;
+    let rejected_end = reader.range(&rejected)?.1;
+    read_range(connection, &rejected, (progress.rejected_offset, rejected_end), stop, |block| {
+        Ok(settled.rejected(block)?)
+    })?;
+    validator.settle(settled);
+    stage.context.status.set_validated(&stage.rules.stream, progress.clone());
+    Ok(Partition {
+        raw,
+        validator,
+        queue: VecDeque::new(),
+        is_paused: false,
+        read_to: progress.raw_offset,
+        end,
+        last_record_at: stage.context.clock.elapsed(),
+        published: progress,
+        published_at: Duration::ZERO,
+    })
+}
+
+/// The last progress of each partition.
+fn read_progress(stage: &ValidateStage) -> Result<BTreeMap<i32, Progress>> {
+    let partition = TopicPartition::new(stage.topics.progress.as_str(), 0);
+    let reader = Reader::new(&stage.context.connection, &ReaderOptions::default())?;
+    let range = reader.range(&partition)?;
+    let mut latest = BTreeMap::new();
+    read_range(&stage.context.connection, &partition, range, &stage.context.stop, |block| {
+        for value in block.values.iter().flatten() {
+            let progress = Progress::from_json(value)
+                .map_err(|error| Error::Position(format!("{partition} holds something else: {error}")))?;
+            latest.insert(progress.partition, progress);
+        }
+        Ok(())
+    })?;
+    Ok(latest)
+}
+
+/// Queues the outcomes of a block for writing.
+fn write(
+    writer: &Writer,
+    topics: &StreamTopics,
+    block: &RecordBlock,
+    verdicts: &Verdicts,
+    headers: &mut RejectHeaders,
+) -> Result<()> {
+    let mut payloads = verdicts.payloads.iter();
+    for (index, outcome) in verdicts.outcomes.iter().enumerate() {
+        let raw_offset = block.offsets.get(index).copied().unwrap_or(-1);
+        match outcome {
+            Outcome::Published => {}
+            Outcome::Accepted { previous } => {
+                let value = payloads.next().flatten();
+                let (at, before) = headers.offsets(raw_offset, *previous);
+                writer.send(&OutRecord {
+                    topic: &topics.validated,
+                    partition: Some(block.partition),
+                    key: block.keys.get(index),
+                    value,
+                    headers: &[
+                        (model::provenance::RAW_OFFSET, Some(at.as_bytes())),
+                        (model::provenance::PREVIOUS_RAW_OFFSET, Some(before.as_bytes())),
+                    ],
+                    timestamp_ms: None,
+                })?;
+            }
+            Outcome::Rejected { previous, rejection } => {
+                headers.send(writer, &topics.rejected, block, index, *previous, rejection)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
