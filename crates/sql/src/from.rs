@@ -320,7 +320,8 @@ impl Binder<'_> {
             let span = value.span.clone();
             if kind == JoinKind::Left {
                 let message = format!("`{column}` isn't part of the key of `{}`", table.name);
-                return self.report(span, message, "ON of a LEFT JOIN holds only equalities with the table's key");
+                let help = "use CASE in SELECT for other conditions, or WHERE to drop rows";
+                return self.report(span, message, help);
             }
             let right = Typed::column(&right.row_name, right.data_type, right.nullable, span.clone());
             let equal = self.typed_compare(value, Comparison::Equal, right, span)?;

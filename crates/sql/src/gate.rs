@@ -36,7 +36,8 @@ pub(crate) fn select<'a>(
     };
     let select = body(query, source, diagnostics)?;
     clauses(select, source, diagnostics);
-    Some(select)
+    // The tables that WITH makes would all be unknown.
+    query.with.is_none().then_some(select)
 }
 
 fn body<'a>(query: &'a Query, source: &Source<'_>, diagnostics: &mut Vec<Diagnostic>) -> Option<&'a Select> {

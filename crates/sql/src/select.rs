@@ -198,7 +198,7 @@ impl Binder<'_> {
         }
         let value = self.bind(expression)?;
         if let Some(alias) = alias {
-            let alias_span = self.ident_span(alias);
+            let alias_span = self.source.span(alias.span).unwrap_or_else(|| span.clone());
             if alias.quote_style == Some('\'') {
                 let help = format!("write AS {}", alias.value);
                 return self.report(alias_span, "an alias in single quotes is text, not a name", help);

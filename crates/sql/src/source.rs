@@ -6,7 +6,7 @@ use model::limits::SQL_BYTES_MAX;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, nearest};
 use crate::dialect::Portable;
 
 /// Tokens of a text. Each operator is a token, so this also bounds the depth of the parsed tree and so the stack.
@@ -104,6 +104,19 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The call around what stands first in its parentheses: `CAST(x AS INT)` has a place only for `x`.
+    pub(crate) fn call_around(&self, inner: Range<usize>) -> Range<usize> {
+        let first = self.tokens.iter().position(|token| self.offset(token.span.start) >= inner.start);
+        let before =
+            |back: usize| first.and_then(|first| first.checked_sub(back)).and_then(|index| self.tokens.get(index));
+        match (before(2), before(1)) {
+            (Some(name), Some(open)) if matches!((&name.token, &open.token), (Token::Word(_), Token::LParen)) => {
+                self.call(self.token_span(name))
+            }
+            _ => inner,
+        }
+    }
+
     /// The place of the first token that is this word.
     pub(crate) fn word(&self, word: &str) -> Range<usize> {
         self.words(&[word])
@@ -130,30 +143,70 @@ impl<'a> Source<'a> {
         };
         let (message, location) = split_location(message);
         let at = location.map_or(self.text.len(), |location| self.offset(location));
-        let index = self.tokens.iter().position(|token| self.offset(token.span.start) >= at);
-        let token = index.and_then(|index| self.tokens.get(index));
-        let span = match token {
-            Some(token) if token.token != Token::EOF => at..self.offset(token.span.end),
+        let (message, found) = readable(message);
+        let index = self.found_token(at, found.as_deref());
+        let span = match index.and_then(|index| self.tokens.get(index)) {
+            Some(token) if token.token != Token::EOF => self.token_span(token),
             _ => {
                 let end = self.text.trim_end().len();
                 end..end
             }
         };
         let previous = index.unwrap_or(self.tokens.len()).checked_sub(1).and_then(|index| self.tokens.get(index));
-        let diagnostic = Diagnostic::new(span.clone(), readable(message));
-        let word = self.text.get(span).unwrap_or("").to_ascii_uppercase();
-        let after_comma = previous.is_some_and(|token| token.token == Token::Comma);
-        if after_comma && matches!(word.as_str(), "FROM" | "WHERE" | "GROUP" | "HAVING" | "") {
-            return diagnostic.with_help("remove the comma before it");
+        let word = self.text.get(span.clone()).unwrap_or("").to_ascii_uppercase();
+        let before = previous.map(|token| self.text.get(self.token_span(token)).unwrap_or("").to_ascii_uppercase());
+        let diagnostic = Diagnostic::new(span, message);
+        if let Some(help) = self.advice(&word, before.as_deref().unwrap_or("")) {
+            return diagnostic.with_help(help);
         }
-        if word == "MATCH_RECOGNIZE" || self.word("MATCH_RECOGNIZE") != (0..0) {
-            return diagnostic.with_help("patterns aren't queries: they have a folder of their own, `patterns/`");
+        if let Some(near) = misspelt(&word) {
+            return diagnostic.with_help(format!("did you mean `{near}`?"));
         }
-        if word == "WITHIN" || word == "EMIT" {
-            return diagnostic
-                .with_help("when results are published is an option in the first line: `--! emit: final`");
+        // A misspelt keyword was read as an alias, and what follows it was not expected.
+        match (previous, before.as_deref().and_then(misspelt)) {
+            (Some(token), Some(near)) => {
+                let diagnostic = Diagnostic { span: self.token_span(token), ..diagnostic };
+                diagnostic.with_help(format!("did you mean `{near}`?"))
+            }
+            _ => diagnostic,
         }
-        diagnostic
+    }
+
+    /// What to do about a word that the parser doesn't expect.
+    fn advice(&self, word: &str, before: &str) -> Option<String> {
+        if before == "," && matches!(word, "FROM" | "WHERE" | "GROUP" | "HAVING" | "") {
+            return Some("remove the comma before it".to_owned());
+        }
+        if !self.word("MATCH_RECOGNIZE").is_empty() {
+            return Some("patterns aren't queries: they have a folder of their own, `patterns/`".to_owned());
+        }
+        match word {
+            "WITHIN" | "EMIT" | "WATERMARK" => {
+                let emit = "when results are published is an option in the first line: `--! emit: final`";
+                Some(format!("{emit}; lateness is set in tillstream.yaml"))
+            }
+            "WHERE" => Some("a query has one WHERE, before GROUP BY: join its conditions by AND".to_owned()),
+            "FROM" | "GROUP" | "HAVING" => {
+                Some("the clauses come in this order: SELECT, FROM, JOIN, WHERE, GROUP BY, HAVING".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    fn token_span(&self, token: &TokenWithSpan) -> Range<usize> {
+        self.offset(token.span.start)..self.offset(token.span.end)
+    }
+
+    /// The token that a parser's error is about: at its place, or ending there if it is the one named.
+    fn found_token(&self, at: usize, found: Option<&str>) -> Option<usize> {
+        let next = self.tokens.iter().position(|token| self.offset(token.span.start) >= at);
+        let is_found = |index: &usize| {
+            let token = self.tokens.get(*index).map(|token| token.token.to_string());
+            found.is_some() && token.as_deref() == found
+        };
+        // Some errors have the place after the token that they name.
+        let previous = next.unwrap_or(self.tokens.len()).checked_sub(1).filter(is_found);
+        if next.as_ref().is_some_and(is_found) { next } else { previous.or(next) }
     }
 
     /// What is refused token by token, since the parser would read something else into it.
@@ -225,13 +278,23 @@ fn split_location(message: &str) -> (&str, Option<Location>) {
     }
 }
 
-/// `Expected: X, found: Y` as a sentence.
-fn readable(message: &str) -> String {
-    match message.strip_prefix("Expected: ").and_then(|rest| rest.rsplit_once(", found: ")) {
-        Some((expected, "EOF")) => format!("the text ends where {expected} is expected"),
-        Some((expected, found)) => format!("expected {}, found `{found}`", decapitalise(expected)),
-        None => decapitalise(message),
+/// `Expected: X, found: Y` as a sentence, and Y.
+fn readable(message: &str) -> (String, Option<String>) {
+    let expected = message.strip_prefix("Expected: ").or_else(|| message.strip_prefix("Expected "));
+    match expected.and_then(|rest| rest.rsplit_once(", found: ")) {
+        Some((expected, "EOF")) => (format!("the text ends where {} is expected", decapitalise(expected)), None),
+        Some((expected, found)) => {
+            (format!("expected {}, found `{found}`", decapitalise(expected)), Some(found.to_owned()))
+        }
+        None => (decapitalise(message), None),
     }
+}
+
+/// The keyword that a word most likely means, if it isn't one.
+fn misspelt(word: &str) -> Option<&'static str> {
+    const KEYWORDS: [&str; 12] =
+        ["SELECT", "FROM", "WHERE", "GROUP", "HAVING", "JOIN", "LEFT", "INNER", "AND", "BETWEEN", "CASE", "USING"];
+    if word.len() < 3 || KEYWORDS.contains(&word) { None } else { nearest(word, KEYWORDS) }
 }
 
 /// Starts with a small letter, unless the first word is in capitals.

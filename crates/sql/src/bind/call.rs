@@ -318,12 +318,27 @@ impl Binder<'_> {
     }
 }
 
-/// The divisor of `size` next to `slide`, from below if there is one in whole units of its own.
+/// A divisor of `size` near `slide`, in whole units of both where there is one.
 fn near_divisor(size: i64, slide: i64) -> i64 {
-    let count = (size / slide).max(1);
-    // A few more or fewer slides per window find a divisor for all lengths that people write.
-    (0..=count.min(10_000))
-        .flat_map(|step| [count + step, (count - step).max(1)])
-        .find(|count| size % count == 0)
-        .map_or(size, |count| size / count)
+    const UNITS_US: [i64; 7] = [604_800_000_000, 86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000, 1_000, 1];
+    let unit = UNITS_US.into_iter().find(|unit| size % unit == 0 && slide % unit == 0).unwrap_or(1);
+    let count = slide / unit;
+    (1..=count.min(100_000))
+        .flat_map(|step| [count - step, count + step])
+        .map(|count| count * unit)
+        .find(|slide| *slide > 0 && size % slide == 0)
+        .unwrap_or(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_slide_is_found() {
+        let second = 1_000_000;
+        assert_eq!(near_divisor(60 * second, 7 * second), 6 * second);
+        assert_eq!(near_divisor(3_600 * second, 7 * 60 * second), 6 * 60 * second);
+        assert_eq!(near_divisor(10 * second, 4 * second), 5 * second);
+    }
 }

@@ -114,6 +114,15 @@ impl<'a> Binder<'a> {
                 self.source.span(function.name.span()).map_or_else(|| self.here.clone(), |name| self.source.call(name))
             }
             (Expr::Interval(_) | Expr::TypedString(_), Some(span)) => self.source.with_word_before(span),
+            (
+                Expr::Cast { .. }
+                | Expr::Ceil { .. }
+                | Expr::Floor { .. }
+                | Expr::Substring { .. }
+                | Expr::Trim { .. }
+                | Expr::Position { .. },
+                Some(span),
+            ) => self.source.call_around(span),
             (_, Some(span)) => span,
             (_, None) => self.here.clone(),
         }
@@ -275,7 +284,7 @@ impl<'a> Binder<'a> {
                 {
                     return self.report(span, message, help);
                 }
-                if table.is_none() && self.window.is_some() {
+                if table.is_none() {
                     let name = column.value.to_ascii_lowercase();
                     if let Some(part) = name.strip_prefix("window_").filter(|part| matches!(*part, "start" | "end")) {
                         return self.report(

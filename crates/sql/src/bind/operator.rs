@@ -422,7 +422,14 @@ fn compare_help(left: &Typed, right: &Typed) -> String {
         (Some(text), true) if text.parse::<f64>().is_ok() => format!("write the number without quotes: {text}"),
         _ => format!("write CAST({value} AS {})", types::name(&other.data_type).to_uppercase()),
     };
-    if left.data_type == DataType::Utf8 {
+    if types::is_time(&left.data_type) || types::is_time(&right.data_type) {
+        let text = if left.data_type == DataType::Utf8 || right.data_type == DataType::Utf8 {
+            "write CAST(… AS TIMESTAMP)"
+        } else {
+            "write a time as '2026-01-31 12:00:00', or make one of a number: timestamp_seconds(…)"
+        };
+        text.to_owned()
+    } else if left.data_type == DataType::Utf8 {
         cast(left, right)
     } else if right.data_type == DataType::Utf8 {
         cast(right, left)

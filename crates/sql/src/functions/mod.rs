@@ -117,7 +117,7 @@ impl Arguments<'_, '_> {
     fn wrong<T>(&mut self, index: usize, needed: &str, help: impl Into<String>) -> Bound<T> {
         let span = self.list.get(index).map_or_else(|| self.span.clone(), |argument| argument.span.clone());
         let found = a_type(&self.data_type(index));
-        let message = format!("argument {} of `{}` is {needed}, and this is {found}", index + 1, self.name);
+        let message = format!("argument {} of `{}` must be {needed}, and this is {found}", index + 1, self.name);
         self.binder.report(span, message, help)
     }
 
@@ -186,7 +186,11 @@ impl Arguments<'_, '_> {
     pub(crate) fn int_literal(&mut self, index: usize) -> Bound<i32> {
         match self.list.get(index).and_then(Typed::as_literal) {
             Some(ScalarValue::Int32(Some(value))) => Ok(*value),
-            _ => self.wrong(index, "a literal whole number", "such as 2"),
+            _ => {
+                let span = self.list.get(index).map_or_else(|| self.span.clone(), |argument| argument.span.clone());
+                let message = format!("argument {} of `{}` must be a whole number, written out", index + 1, self.name);
+                self.binder.report(span, message, "such as 2")
+            }
         }
     }
 

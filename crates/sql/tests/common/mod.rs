@@ -8,11 +8,11 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use sql::{Catalog, ReferenceTable, StreamTable};
 
-pub fn timestamp() -> DataType {
+pub(crate) fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC")))
 }
 
-pub fn transactions() -> SchemaRef {
+pub(crate) fn transactions() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("transaction_id", DataType::Utf8, false),
         Field::new("account_id", DataType::Utf8, false),
@@ -28,11 +28,10 @@ pub fn transactions() -> SchemaRef {
         Field::new("event_time", timestamp(), false),
         Field::new("created_at", timestamp(), true),
         Field::new("wide", DataType::Decimal128(38, 10), true),
-        Field::new("tags", DataType::new_list(DataType::Utf8, true), true),
     ]))
 }
 
-pub fn catalog() -> Catalog {
+pub(crate) fn catalog() -> Catalog {
     let merchants = Schema::new(vec![
         Field::new("merchant_id", DataType::Int32, false),
         Field::new("name", DataType::Utf8, false),
@@ -46,13 +45,25 @@ pub fn catalog() -> Catalog {
     ]);
     let small = Schema::new(vec![Field::new("id", DataType::Int32, false), Field::new("label", DataType::Utf8, false)]);
     let stream = |schema| StreamTable { schema, event_time: "event_time".to_owned() };
-    let logins = Schema::new(vec![Field::new("account_id", DataType::Utf8, false), Field::new("event_time", timestamp(), false)]);
+    let logins = Schema::new(vec![
+        Field::new("account_id", DataType::Utf8, false),
+        Field::new("event_time", timestamp(), false),
+    ]);
+    let tagged = Schema::new(vec![
+        Field::new("tags", DataType::new_list(DataType::Utf8, true), true),
+        Field::new("event_time", timestamp(), false),
+    ]);
     let reference = |schema, key: &[&str]| ReferenceTable {
         schema: Arc::new(schema),
         key: key.iter().map(|column| (*column).to_owned()).collect(),
     };
     Catalog {
-        streams: [("transactions".to_owned(), stream(transactions())), ("logins".to_owned(), stream(Arc::new(logins)))].into(),
+        streams: [
+            ("transactions".to_owned(), stream(transactions())),
+            ("logins".to_owned(), stream(Arc::new(logins))),
+            ("tagged".to_owned(), stream(Arc::new(tagged))),
+        ]
+        .into(),
         references: [
             ("merchants".to_owned(), reference(merchants, &["merchant_id"])),
             ("rates".to_owned(), reference(rates, &["currency", "country"])),
@@ -63,7 +74,7 @@ pub fn catalog() -> Catalog {
 }
 
 /// Files with an extension in a folder of `tests`, in order.
-pub fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()
@@ -76,7 +87,7 @@ pub fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
 }
 
 /// Compares with a golden file, or writes it when `UPDATE_EXPECTED` is set.
-pub fn assert_golden(path: &Path, found: &str, failures: &mut Vec<String>) {
+pub(crate) fn assert_golden(path: &Path, found: &str, failures: &mut Vec<String>) {
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
         std::fs::write(path, found).unwrap();
         return;

@@ -1,0 +1,1 @@
+SELECT currency, account_id, sum(amount) AS total FROM transactions GROUP BY window(event_time, '1 minute'), currency

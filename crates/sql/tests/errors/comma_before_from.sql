@@ -1,0 +1,3 @@
+SELECT transaction_id,
+       amount,
+FROM transactions

@@ -1,0 +1,1 @@
+SELECT transaction_id FROM transactions WHERE currency = "EUR"

@@ -1,0 +1,1 @@
+SELECT t.amount FROM transactions t LEFT JOIN merchants m ON t.currency = m.name

@@ -1,0 +1,1 @@
+SELECT sum(amount) AS total FROM transactions GROUP BY window(event_time, '1 minute'), currency, upper(account_id)

@@ -1,0 +1,1 @@
+SELECT * FROM transactions MATCH_RECOGNIZE (PARTITION BY account_id PATTERN (A B) DEFINE A AS amount < 1)

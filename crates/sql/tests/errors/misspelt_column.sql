@@ -1,1 +1,0 @@
-SELECT amuont FROM transactions

@@ -1,0 +1,1 @@
+SELECT currency, sum(amount) AS total FROM transactions GROUP BY currency

@@ -1,0 +1,5 @@
+--! emit: finl
+--! tabel: false
+--! key: currencyy
+SELECT currency FROM transactions
+--! table: false

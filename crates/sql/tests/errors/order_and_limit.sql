@@ -1,0 +1,1 @@
+SELECT DISTINCT currency FROM transactions ORDER BY currency LIMIT 10

@@ -1,0 +1,1 @@
+SELECT amount AS x, quantity AS X FROM transactions

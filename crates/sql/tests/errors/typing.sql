@@ -1,0 +1,1 @@
+SELEC amount FROM transactions

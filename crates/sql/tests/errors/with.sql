@@ -1,0 +1,1 @@
+WITH t AS (SELECT * FROM transactions) SELECT * FROM t
