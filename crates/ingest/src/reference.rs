@@ -12,7 +12,6 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema, SchemaRef};
 use model::infer::{ColumnInference, column_type};
 use model::{Classified, Domain, Retry};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::coerce::type_name;
 use crate::files::{FileError, FileOptions, FileReader, Format, RejectedRow, closest};
@@ -160,12 +159,7 @@ pub fn infer_schema(path: &Path, key: &[String]) -> Result<SchemaRef, ReferenceE
     let fields: Vec<Field> = match Format::of(path) {
         Some(Format::Csv) => infer_csv(path)?.into_iter().map(|(name, data_type)| field(&name, data_type)).collect(),
         Some(Format::Parquet) => {
-            let file = std::fs::File::open(path).map_err(|error| FileError::open(path, &error))?;
-            let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| FileError::Malformed {
-                path: path.display().to_string(),
-                format: "Parquet",
-                reason: error.to_string(),
-            })?;
+            let reader = crate::files::open_parquet(path)?;
             let known = |column: &Arc<Field>| {
                 let data_type = column_type(column.data_type()).ok_or_else(|| ReferenceError::UnsupportedColumn {
                     path: path.display().to_string(),

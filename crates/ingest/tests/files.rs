@@ -276,6 +276,28 @@ fn noise_of_floating_point_is_taken_off_in_every_format_and_counted() {
 }
 
 #[test]
+fn a_damaged_parquet_file_is_an_error_and_never_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows: Vec<Row> =
+        (0..50).map(|id| (id, Some(format!("name {id}")), id * 100, None, Some(true), None, id)).collect();
+    let sound = dir.path().join("sound.parquet");
+    write_parquet(&sound, &batch(&rows), 20);
+    let content = std::fs::read(&sound).unwrap();
+    let path = dir.path().join("damaged.parquet");
+    for at in (0..content.len()).step_by(7) {
+        let mut damaged = content.clone();
+        damaged[at] ^= [0x01, 0x80, 0xff][at % 3];
+        std::fs::write(&path, &damaged).unwrap();
+        if let Ok(reader) = FileReader::open(&path, &schema(), &FileOptions::default()) {
+            let rows: usize = reader.map_while(Result::ok).map(|batch| batch.rows.len() + batch.rejected.len()).sum();
+            assert!(rows <= 50, "byte {at}");
+        }
+    }
+    std::fs::write(&path, &content[..content.len() / 2]).unwrap();
+    assert!(FileReader::open(&path, &schema(), &FileOptions::default()).is_err());
+}
+
+#[test]
 fn what_concerns_the_whole_file_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let open = |path: &Path, options: &FileOptions| FileReader::open(path, &schema(), options).map(|_| ()).unwrap_err();

@@ -24,6 +24,7 @@ mod parquet;
 
 pub(crate) use self::csv::header as csv_header;
 pub use self::error::{FileError, Missing};
+pub(crate) use self::parquet::open_file as open_parquet;
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! Parquet files.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, new_empty_array};
@@ -25,16 +27,30 @@ pub(super) struct ParquetRows {
     rows_total: u64,
 }
 
+/// A Parquet file, its schema read.
+pub(crate) fn open_file(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, FileError> {
+    let file = File::open(path).map_err(|error| FileError::open(path, &error))?;
+    guarded(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(|reason| malformed(path, reason))
+}
+
+fn malformed(path: &Path, reason: String) -> FileError {
+    FileError::Malformed { path: path.display().to_string(), format: "Parquet", reason }
+}
+
+/// Runs a step of the Parquet library, which panics on some damaged files (a flipped bit in a page is enough). What the step worked on
+/// is not used again after that.
+fn guarded<T, E: std::fmt::Display>(step: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the file is damaged".into()),
+    }
+}
+
 impl ParquetRows {
     pub(super) fn open(targets: Arc<Targets>, options: &FileOptions) -> Result<Self, FileError> {
         let path = Arc::clone(&targets.path);
-        let malformed = |error: &dyn std::fmt::Display| FileError::Malformed {
-            path: path.display().to_string(),
-            format: "Parquet",
-            reason: error.to_string(),
-        };
-        let file = File::open(&**path).map_err(|error| FileError::open(&path, &error))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| malformed(&error))?;
+        let builder = open_file(&path)?;
         let schema = Arc::clone(builder.schema());
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         let columns = targets.places(&names)?;
@@ -48,13 +64,9 @@ impl ParquetRows {
         let (groups, offset) = groups_from(builder.metadata(), start_row);
         let batch_rows = batch_rows(builder.metadata(), options.batch_rows);
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-        let reader = builder
-            .with_projection(mask)
-            .with_row_groups(groups)
-            .with_offset(offset)
-            .with_batch_size(batch_rows)
-            .build()
-            .map_err(|error| malformed(&error))?;
+        let builder =
+            builder.with_projection(mask).with_row_groups(groups).with_offset(offset).with_batch_size(batch_rows);
+        let reader = guarded(|| builder.build()).map_err(|reason| malformed(&path, reason))?;
         Ok(Self { reader, targets, places, next_row: start_row, rows_total })
     }
 
@@ -67,13 +79,13 @@ impl ParquetRows {
     }
 
     pub(super) fn next_batch(&mut self) -> Result<Option<FileBatch>, FileError> {
-        let source = match self.reader.next() {
+        let source = match guarded(|| self.reader.next().transpose()).transpose() {
             None if self.next_row < self.rows_total => {
                 return Err(self.read_error("the file ends before the number of rows that it states"));
             }
             None => return Ok(None),
             Some(Ok(source)) => source,
-            Some(Err(error)) => return Err(self.read_error(&error.to_string())),
+            Some(Err(reason)) => return Err(self.read_error(&reason)),
         };
         let first = self.next_row;
         self.next_row += source.num_rows() as u64;
