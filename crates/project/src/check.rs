@@ -136,15 +136,17 @@ impl<'s> Checker<'_, 's> {
     fn unknown_key(&mut self, entry: &Entry, shape: &Shape<'s>, path: &[String]) {
         let place = if path.is_empty() { String::new() } else { format!(" in `{}`", path.join(".")) };
         let elsewhere = self.top.paths_to(&entry.key);
-        let help = match suggest::nearest(&entry.key, shape.keys()) {
-            Some(near) => Some(format!("did you mean `{near}`?")),
-            None if !elsewhere.is_empty() && elsewhere.len() <= 3 => {
-                let places: Vec<&str> = elsewhere.iter().map(String::as_str).collect();
-                Some(format!("`{}` belongs elsewhere: {}", entry.key, suggest::list(&places)))
-            }
-            None => settings_here(shape),
+        let elsewhere =
+            (elsewhere.len() <= 3).then(|| elsewhere.iter().map(|path| spoken(path)).collect::<Vec<_>>().join(" or "));
+        let help = match (suggest::nearest(&entry.key, shape.keys()), elsewhere.filter(|places| !places.is_empty())) {
+            (Some(near), Some(places)) => Some(format!("did you mean `{near}` here, or {places}?")),
+            (Some(near), None) => Some(format!("did you mean `{near}`?")),
+            (None, Some(places)) => Some(format!("`{}` belongs elsewhere: {places}", entry.key)),
+            (None, None) => settings_here(shape),
         };
-        self.problem(Found::error(entry.key_origin, format!("unknown setting `{}`{place}", entry.key)).maybe_help(help));
+        self.problem(
+            Found::error(entry.key_origin, format!("unknown setting `{}`{place}", entry.key)).maybe_help(help),
+        );
     }
 
     fn array(&mut self, node: &Node, items: &Shape<'s>, path: &mut Vec<String>) -> Option<Json> {
@@ -231,7 +233,9 @@ impl<'s> Checker<'_, 's> {
         };
         if least.is_some_and(|least| number < least) || greatest.is_some_and(|greatest| number > greatest) {
             let message = match (least, greatest) {
-                (Some(least), Some(greatest)) => format!("`{name}` must be from {least} to {greatest}, and is {number}"),
+                (Some(least), Some(greatest)) => {
+                    format!("`{name}` must be from {least} to {greatest}, and is {number}")
+                }
                 (Some(least), None) => format!("`{name}` must be at least {least}, and is {number}"),
                 _ => format!("`{name}` is too large: {number}"),
             };
@@ -240,6 +244,11 @@ impl<'s> Checker<'_, 's> {
         }
         Some(number.into())
     }
+}
+
+/// The path of a setting in a sentence.
+fn spoken(path: &str) -> String {
+    if path.contains('.') { format!("`{path}`") } else { format!("`{path}` at the top level") }
 }
 
 fn settings_here(shape: &Shape<'_>) -> Option<String> {

@@ -29,12 +29,18 @@ impl Loader {
         self.check_kafka_properties();
         self.check_passwords();
         self.check_ports();
-        for (directory, what) in [("patterns", "patterns (MATCH_RECOGNIZE)")] {
-            let has_files = std::fs::read_dir(self.directory.join(directory)).is_ok_and(|mut files| files.next().is_some());
-            if has_files {
-                let message = format!("`{}` has files, and this version doesn't run {what} yet", self.shown(directory));
-                self.found.push(Found::error(None, message).help("move them out of the project until it does"));
-            }
+        self.refuse_patterns();
+    }
+
+    /// What would not run must not look as if it did.
+    fn refuse_patterns(&mut self) {
+        let patterns = self.directory.join("patterns");
+        if std::fs::read_dir(patterns).is_ok_and(|mut files| files.next().is_some()) {
+            let message = format!(
+                "`{}` has files, and this version doesn't run patterns (MATCH_RECOGNIZE) yet",
+                self.shown("patterns")
+            );
+            self.found.push(Found::error(None, message).help("move them out of the project until it does"));
         }
     }
 
@@ -55,14 +61,22 @@ impl Loader {
                 }
             }
         } else if security.username.is_some() || security.mechanism.is_some() {
-            let message = format!("`protocol: {}` has no sign-in, so the user would not be used", security.protocol.name());
+            let message =
+                format!("`protocol: {}` has no sign-in, so the user would not be used", security.protocol.name());
             report(message, "write `protocol: sasl_ssl`, or take mechanism, username and password out");
         }
         if security.certificate.is_some() != security.private_key.is_some() {
-            report("a certificate and its private key belong together".into(), "give both `certificate` and `private_key`");
+            report(
+                "a certificate and its private key belong together".into(),
+                "give both `certificate` and `private_key`",
+            );
         }
-        if security.protocol == SecurityProtocol::Plaintext && (security.ca.is_some() || security.certificate.is_some()) {
-            report("`protocol: plaintext` isn't encrypted, so certificates would not be used".into(), "write `protocol: ssl`");
+        if security.protocol == SecurityProtocol::Plaintext && (security.ca.is_some() || security.certificate.is_some())
+        {
+            report(
+                "`protocol: plaintext` isn't encrypted, so certificates would not be used".into(),
+                "write `protocol: ssl`",
+            );
         }
         for (setting, path) in
             [("ca", &security.ca), ("certificate", &security.certificate), ("private_key", &security.private_key)]
@@ -90,7 +104,8 @@ impl Loader {
                 if let Some(place) = place {
                     self.sources.mask(place);
                 }
-                let found = Found::error(place, format!("the property `{key}` is a secret, and secrets aren't written here"));
+                let found =
+                    Found::error(place, format!("the property `{key}` is a secret, and secrets aren't written here"));
                 self.found.push(found.help("write `env:NAME` (an environment variable) or `file:PATH`"));
             }
         }
@@ -111,7 +126,10 @@ impl Loader {
             self.found.push(Found::error(self.place(&["connections", "registry"]), message));
         }
         let postgres = &self.settings.connections.postgres;
-        if postgres.is_embedded() && !postgres.replicas.is_empty() && !self.left_out.contains("connections.postgres.url") {
+        if postgres.is_embedded()
+            && !postgres.replicas.is_empty()
+            && !self.left_out.contains("connections.postgres.url")
+        {
             let place = self.place(&["connections", "postgres", "replicas"]);
             let found = Found::error(place, "the embedded PostgreSQL has no replicas");
             self.found.push(found.help("give the first server's `url`, or take `replicas` out"));

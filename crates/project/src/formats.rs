@@ -27,16 +27,25 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), Complaint> {
             text.parse::<Duration>().map(drop),
             "write a whole number with us, ms, s, min, h or d, such as `5s` or `1h 30min`",
         ),
-        "size-text" => {
-            expected(text.parse::<ByteSize>().map(drop), "write a whole number with kB, MB, GB, KiB, MiB or GiB, such as `64MB`")
+        "size-text" => expected(
+            text.parse::<ByteSize>().map(drop),
+            "write a whole number with kB, MB, GB, KiB, MiB or GiB, such as `64MB`",
+        ),
+        "retention-text" => {
+            expected(text.parse::<Retention>().map(drop), "write a duration such as `7d`, or `forever`")
         }
-        "retention-text" => expected(text.parse::<Retention>().map(drop), "write a duration such as `7d`, or `forever`"),
         "flush-text" => {
             expected(text.parse::<Flush>().map(drop), "write `each`, a duration such as `100ms`, or `system`")
         }
         "secret-reference" => secret(text),
         "identifier" => identifier(text),
-        "path" if text.trim().is_empty() => Err(Complaint::new("the path is empty", "name a file in the project directory")),
+        "path" if text.trim().is_empty() => {
+            Err(Complaint::new("the path is empty", "name a file in the project directory"))
+        }
+        "delimiter" if text.len() != 1 => Err(Complaint::new(
+            format!("`{text}` is no delimiter"),
+            "write one ASCII character in quotes, such as \";\"",
+        )),
         "topic-prefix" => topic_prefix(text),
         "brokers" => brokers(text),
         "address" => address(text),
@@ -57,7 +66,10 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), Complaint> {
 fn secret(text: &str) -> Result<(), Complaint> {
     text.parse::<Secret>().map(drop).map_err(|message| Complaint {
         message,
-        help: Some("put the secret into an environment variable and write `env:NAME`, or into a file and write `file:PATH`".into()),
+        help: Some(
+            "put the secret into an environment variable and write `env:NAME`, or into a file and write `file:PATH`"
+                .into(),
+        ),
         secret: Some(text.to_owned()),
     })
 }
@@ -80,7 +92,9 @@ pub(crate) fn identifier(text: &str) -> Result<(), Complaint> {
     if text.len() > IDENTIFIER_BYTES_MAX {
         return Err(Complaint::new(
             format!("the name `{text}` is too long: it has {} characters", text.len()),
-            format!("{IDENTIFIER_BYTES_MAX} are allowed, since PostgreSQL's names end at 63 and versions of a table add to them"),
+            format!(
+                "{IDENTIFIER_BYTES_MAX} are allowed, since PostgreSQL's names end at 63 and versions of a table add to them"
+            ),
         ));
     }
     if text.contains("__") {
@@ -96,11 +110,11 @@ pub(crate) fn identifier(text: &str) -> Result<(), Complaint> {
 /// The nearest name that would do.
 pub(crate) fn repaired(text: &str) -> Option<String> {
     let mut out = String::new();
+    let mut previous = ' ';
     for c in text.trim().chars() {
         match c {
             'A'..='Z' => {
-                let joined = out.ends_with(|last: char| last.is_ascii_lowercase() || last.is_ascii_digit());
-                if joined {
+                if previous.is_ascii_lowercase() || previous.is_ascii_digit() {
                     out.push('_');
                 }
                 out.push(c.to_ascii_lowercase());
@@ -109,6 +123,7 @@ pub(crate) fn repaired(text: &str) -> Option<String> {
             '-' | ' ' | '.' | '_' if !out.ends_with('_') => out.push('_'),
             _ => {}
         }
+        previous = c;
     }
     let out = out.trim_matches('_').to_owned();
     (identifier_is_plain(&out)).then_some(out)
@@ -157,7 +172,10 @@ fn address(text: &str) -> Result<(), Complaint> {
     }
     let help = match text.parse::<u16>() {
         Ok(port) => format!("write an address and a port, such as `127.0.0.1:{port}`"),
-        Err(_) => "write an address and a port, such as `127.0.0.1:7600`; `0.0.0.0:7600` can be reached from everywhere".into(),
+        Err(_) => {
+            "write an address and a port, such as `127.0.0.1:7600`; `0.0.0.0:7600` can be reached from everywhere"
+                .into()
+        }
     };
     Err(Complaint::new(format!("`{text}` is no address to listen on"), help))
 }
@@ -188,17 +206,22 @@ fn url(text: &str, schemes: &[&str], example: &str, embedded: bool) -> Result<()
         return Ok(());
     }
     let or_embedded = if embedded { "`embedded`, or " } else { "" };
-    Err(Complaint::new(format!("`{text}` is no address of this kind"), format!("write {or_embedded}a URL such as `{example}`")))
+    Err(Complaint::new(
+        format!("`{text}` is no address of this kind"),
+        format!("write {or_embedded}a URL such as `{example}`"),
+    ))
 }
 
 fn postgres_url(text: &str) -> Result<(), Complaint> {
-    let inline_password = |secret: &str| Complaint {
+    let inline_password = |secret: &str| {
+        Complaint {
         message: "the URL holds a password".into(),
         help: Some(
             "take it out of the URL and write `password: env:NAME` (or `file:PATH`) beside it: project files are shared, passwords aren't"
                 .into(),
         ),
         secret: Some(secret.to_owned()),
+    }
     };
     if text == EMBEDDED {
         return Ok(());
@@ -275,11 +298,9 @@ mod tests {
 
     #[test]
     fn passwords_in_urls_are_found_and_never_repeated() {
-        for text in [
-            "postgres://me:hunter2@db/x",
-            "postgres://me@db/x?password=hunter2&a=b",
-            "host=db password=hunter2",
-        ] {
+        for text in
+            ["postgres://me:hunter2@db/x", "postgres://me@db/x?password=hunter2&a=b", "host=db password=hunter2"]
+        {
             let complaint = wrong("postgres-url", text);
             assert_eq!(complaint.secret.as_deref(), Some("hunter2"));
             assert!(!format!("{}{:?}", complaint.message, complaint.help).contains("hunter2"));

@@ -83,7 +83,11 @@ impl Loader {
         let tree = match parse(file, &text) {
             Ok(tree) => tree,
             Err(error) => {
-                let help = "the file must be YAML: two spaces per level, no tabs, texts with `: ` or ` #` in quotes";
+                let help = if error.message.contains("duplicate") {
+                    "keep one of them"
+                } else {
+                    "the file must be YAML: two spaces per level, no tabs, texts with `: ` or ` #` in quotes"
+                };
                 let found = Found::error(error.origin, error.message).help(help);
                 return Err(ProjectErrors::new(vec![found], &sources));
             }

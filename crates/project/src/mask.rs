@@ -100,7 +100,8 @@ fn mask_urls(line: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         out.push_str(before);
-        let authority = after.find(|c: char| c == '/' || c.is_whitespace() || "'\"?,".contains(c)).unwrap_or(after.len());
+        let authority =
+            after.find(|c: char| c == '/' || c.is_whitespace() || "'\"?,".contains(c)).unwrap_or(after.len());
         let (authority, tail) = after.split_at(authority);
         match (authority.find(':'), authority.rfind('@')) {
             (Some(colon), Some(host)) if colon < host => {

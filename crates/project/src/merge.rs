@@ -27,7 +27,11 @@ impl std::fmt::Debug for Overrides {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let sets: Vec<&str> = self.sets.iter().map(|(path, _)| path.as_str()).collect();
         let environment: Vec<&str> = self.environment.keys().map(String::as_str).collect();
-        f.debug_struct("Overrides").field("profile", &self.profile).field("sets", &sets).field("environment", &environment).finish()
+        f.debug_struct("Overrides")
+            .field("profile", &self.profile)
+            .field("sets", &sets)
+            .field("environment", &environment)
+            .finish()
     }
 }
 
@@ -52,7 +56,13 @@ pub(crate) fn merged(
     }
     let environment = overrides.environment.iter().filter_map(|(name, value)| {
         let path = name.strip_prefix(ENVIRONMENT_PREFIX)?;
-        Some(Given { written: name, lead: ENVIRONMENT_PREFIX.len(), path: path.to_ascii_lowercase(), separator: "__", value })
+        Some(Given {
+            written: name,
+            lead: ENVIRONMENT_PREFIX.len(),
+            path: path.to_ascii_lowercase(),
+            separator: "__",
+            value,
+        })
     });
     let environment: Vec<Given<'_>> = environment.collect();
     let sets = overrides.sets.iter();
@@ -67,13 +77,39 @@ pub(crate) fn merged(
         let mut at = 0;
         for given in layer {
             match given.node(source, at, schema) {
-                Ok(node) => lay_over(&mut root, node),
+                Ok(node) => match no_such_name(&root, &node, schema) {
+                    Some(problem) => found.push(problem),
+                    None => lay_over(&mut root, node),
+                },
                 Err(problem) => found.push(problem),
             }
             at += given.written.len() + 1 + given.value.len() + 1;
         }
     }
     root
+}
+
+/// A single setting can't make a new stream or the like: its name was misspelt.
+fn no_such_name(root: &Node, layer: &Node, schema: &Shape<'_>) -> Option<Found> {
+    let (mut base, mut layer, mut shape) = (root, layer, schema.clone());
+    let mut path = String::new();
+    loop {
+        let [entry] = layer.mapping()? else { return None };
+        let child = shape.child(&entry.key)?;
+        path = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
+        let Some(next) = base.entry(&entry.key) else {
+            let part_only = child.required().iter().any(|required| entry.node.entry(required).is_none());
+            if !shape.has_identifier_keys() || !part_only || entry.node.mapping().is_none() {
+                return None;
+            }
+            let names = base.mapping().unwrap_or_default().iter().map(|entry| entry.key.as_str());
+            let help = suggest::help(&entry.key, names, "there are");
+            return Some(Found::error(entry.key_origin, format!("there is no `{path}`")).maybe_help(help));
+        };
+        base = &next.node;
+        layer = &entry.node;
+        shape = child;
+    }
 }
 
 fn no_such_profile(file: &Node, profile: &str, sources: &mut Sources) -> Found {
@@ -83,7 +119,8 @@ fn no_such_profile(file: &Node, profile: &str, sources: &mut Sources) -> Found {
     let names: Vec<&str> = names.iter().map(|entry| entry.key.as_str()).collect();
     let help = suggest::help(profile, names.iter().copied(), "the project's profiles")
         .unwrap_or_else(|| "the project has no `profiles`".into());
-    Found::error(Origin::new(source, start, start + profile.len()), format!("there is no profile `{profile}`")).help(help)
+    Found::error(Origin::new(source, start, start + profile.len()), format!("there is no profile `{profile}`"))
+        .help(help)
 }
 
 /// One setting from outside the file.
@@ -120,13 +157,16 @@ impl Given<'_> {
 
     fn value_node(&self, source: SourceId, origin: Origin, start: usize) -> Result<Node, Found> {
         if self.value.starts_with(['[', '{']) {
-            let mut node = parse(source, self.value).map_err(|error| {
-                Found::error(origin, format!("the value isn't valid YAML: {}", error.message))
-            })?;
+            let mut node = parse(source, self.value)
+                .map_err(|error| Found::error(origin, format!("the value isn't valid YAML: {}", error.message)))?;
             shift(&mut node, start);
             return Ok(node);
         }
-        let value = if self.value.is_empty() || self.value == "null" { Value::Null } else { Value::Scalar(self.value.to_owned()) };
+        let value = if self.value.is_empty() || self.value == "null" {
+            Value::Null
+        } else {
+            Value::Scalar(self.value.to_owned())
+        };
         Ok(Node { value, origin })
     }
 

@@ -135,8 +135,10 @@ impl ProjectErrors {
     /// Each problem with its file, line, a caret under the place, and what to do.
     pub fn render(&self, rendering: Rendering) -> String {
         let theme = if rendering.fancy { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
-        let handler =
-            GraphicalReportHandler::new_themed(theme).with_width(rendering.width).with_links(false).with_context_lines(1);
+        let handler = GraphicalReportHandler::new_themed(theme)
+            .with_width(rendering.width)
+            .with_links(false)
+            .with_context_lines(1);
         let mut out = String::new();
         for problem in &self.problems {
             let mut text = String::new();

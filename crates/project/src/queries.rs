@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::formats;
 use crate::load::Loader;
-use crate::problem::{Found, Severity};
+use crate::problem::Found;
 use crate::project::{Reference, Stream};
-use crate::source::Origin;
+use crate::source::{Origin, display_path};
 
 /// The folder of the queries.
 pub(crate) const QUERIES: &str = "queries";
@@ -67,15 +67,15 @@ impl Loader {
     }
 
     fn query(&mut self, name: &str, file: &Path, catalog: &sql::Catalog) -> Option<sql::Query> {
-        let path = self.directory.join(file);
-        let text = match std::fs::read_to_string(&path) {
+        let text = match std::fs::read_to_string(self.directory.join(file)) {
             Ok(text) => text,
             Err(error) => {
                 let why = match error.kind() {
                     std::io::ErrorKind::InvalidData => "isn't valid UTF-8".to_owned(),
                     _ => format!("can't be read: {error}"),
                 };
-                self.found.push(Found::error(None, format!("the query `{}` {why}", path.display())));
+                self.found
+                    .push(Found::error(None, format!("the query `{}` {why}", display_path(&self.directory, file))));
                 return None;
             }
         };
@@ -83,7 +83,8 @@ impl Loader {
         let start = Origin::new(source, 0, 0);
         let named = self.check_query_name(name, start);
         if text.len() > model::limits::SQL_BYTES_MAX {
-            let message = format!("the query has {} bytes, and {} are allowed", text.len(), model::limits::SQL_BYTES_MAX);
+            let message =
+                format!("the query has {} bytes, and {} are allowed", text.len(), model::limits::SQL_BYTES_MAX);
             self.found.push(Found::error(start, message));
             return None;
         }
@@ -91,7 +92,8 @@ impl Loader {
         if words(&text).any(|word| self.unknown_tables.contains(&word.to_ascii_lowercase())) {
             return None;
         }
-        let place = |span: std::ops::Range<usize>| Origin::new(source, span.start.min(text.len()), span.end.min(text.len()));
+        let place =
+            |span: std::ops::Range<usize>| Origin::new(source, span.start.min(text.len()), span.end.min(text.len()));
         match sql::compile(name, &text, catalog) {
             Ok(query) => {
                 for warning in &query.warnings {
@@ -103,7 +105,6 @@ impl Loader {
             Err(diagnostics) => {
                 for diagnostic in diagnostics {
                     let found = Found::error(place(diagnostic.span), diagnostic.message);
-                    debug_assert_eq!(found.severity, Severity::Error);
                     self.found.push(found.maybe_help(diagnostic.help));
                 }
                 None
@@ -128,7 +129,8 @@ impl Loader {
             _ => return true,
         };
         let message = format!("the query can't be called `{name}`: {taken}");
-        self.found.push(Found::error(start, message).help("rename the file: its name is also the result's topic and table"));
+        self.found
+            .push(Found::error(start, message).help("rename the file: its name is also the result's topic and table"));
         false
     }
 }

@@ -65,7 +65,7 @@ impl Loader {
             self.unknown_tables.insert(name.to_owned());
             return None;
         };
-        let delimiter = settings.delimiter.as_bytes().first().copied().unwrap_or(b',');
+        let delimiter = delimiter(settings);
         let schema = columns.schema(&key);
         Some(Reference { name: name.to_owned(), source, key, schema, delimiter, refresh: settings.refresh })
     }
@@ -83,7 +83,8 @@ impl Loader {
                 continue;
             };
             if matches!(data_type, DataType::Float64) {
-                let message = format!("the key `{column}` is double, and equality of floating-point numbers is no identity");
+                let message =
+                    format!("the key `{column}` is double, and equality of floating-point numbers is no identity");
                 let help = format!("declare another type: `columns: {{ {column}: bigint }}`");
                 self.found.push(Found::error(place, message).help(help));
                 right = false;
@@ -119,7 +120,9 @@ impl Loader {
         file: &str,
         settings: &ReferenceSettings,
     ) -> Option<(ReferenceSource, TableColumns)> {
-        if let Some(unused) = ["url", "password"].iter().find(|unused| self.tree.find(&["reference", name, unused]).is_some()) {
+        if let Some(unused) =
+            ["url", "password"].iter().find(|unused| self.tree.find(&["reference", name, unused]).is_some())
+        {
             let place = self.tree.key_place(&["reference", name, unused]);
             self.found.push(Found::error(place, format!("`{unused}` belongs to a `table`, and this is a file")));
         }
@@ -142,7 +145,7 @@ impl Loader {
         let extension = Path::new(file).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         let columns = match extension.to_ascii_lowercase().as_str() {
             "csv" | "tsv" => self.csv_columns(name, file, settings),
-            "parquet" => self.parquet_columns(name, file, settings),
+            "parquet" | "pq" => self.parquet_columns(name, file, settings),
             _ => {
                 let message = format!("`{shown}` is no kind of file that a reference table can come from");
                 self.found.push(Found::error(place, message).help("write it as .csv (with a header line) or .parquet"));
@@ -164,6 +167,13 @@ impl Loader {
         }
         right
     }
+}
+
+/// What separates the columns of a table's CSV file.
+fn delimiter(settings: &ReferenceSettings) -> u8 {
+    let set = settings.delimiter.as_ref().and_then(|text| text.as_bytes().first().copied());
+    let tabs = settings.file.as_ref().is_some_and(|file| file.to_ascii_lowercase().ends_with(".tsv"));
+    set.unwrap_or(if tabs { b'\t' } else { b',' })
 }
 
 /// The declared columns with their types; the schema has checked the types' names.

@@ -46,7 +46,8 @@ impl<'s> Shape<'s> {
             };
         }
         if let Some(alternatives) = self.at.get("anyOf").and_then(Value::as_array) {
-            let real: Vec<&'s Value> = alternatives.iter().filter(|one| one.get("type") != Some(&Value::from("null"))).collect();
+            let real: Vec<&'s Value> =
+                alternatives.iter().filter(|one| one.get("type") != Some(&Value::from("null"))).collect();
             if let [one] = real.as_slice() {
                 return Self { root: self.root, at: one }.resolved();
             }

@@ -11,7 +11,7 @@ use crate::project::{Rule, Stream};
 use crate::settings::{Retention, StreamSettings};
 use crate::source::{Origin, SourceId};
 use crate::suggest;
-use crate::tree::{offset_of, parse};
+use crate::tree::{offset_of, parse, without_position};
 use crate::types;
 
 impl Loader {
@@ -46,8 +46,7 @@ impl Loader {
             return None;
         }
         let kafka = &self.settings.connections.kafka;
-        let replication =
-            if kafka.is_embedded() { 1 } else { settings.topic.replication.unwrap_or(kafka.replication) };
+        let replication = if kafka.is_embedded() { 1 } else { settings.topic.replication.unwrap_or(kafka.replication) };
         Some(Stream {
             name: name.to_owned(),
             schema_text,
@@ -74,7 +73,9 @@ impl Loader {
 
     /// Queries can be judged as long as the event time is there.
     fn has_column(&self, settings: &StreamSettings, arrow: &SchemaRef) -> bool {
-        arrow.field_with_name(&settings.event_time).is_ok_and(|field| matches!(field.data_type(), DataType::Timestamp(_, _)))
+        arrow
+            .field_with_name(&settings.event_time)
+            .is_ok_and(|field| matches!(field.data_type(), DataType::Timestamp(_, _)))
     }
 
     fn check_retention(&mut self, name: &str, settings: &StreamSettings) {
@@ -82,7 +83,10 @@ impl Loader {
             && retention.0 < settings.lateness.0
         {
             let place = self.place(&["streams", name, "topic", "retention"]);
-            let message = format!("`streams.{name}` keeps records for {retention}, and waits {} for late ones", settings.lateness);
+            let message = format!(
+                "`streams.{name}` keeps records for {retention}, and waits {} for late ones",
+                settings.lateness
+            );
             let help = "a restart reads the records of open windows again: keep them at least as long as `lateness`";
             self.found.push(Found::warning(place, message).help(help));
         }
@@ -97,7 +101,9 @@ impl Loader {
                 let found = match error.kind() {
                     ErrorKind::NotFound => Found::error(place, format!("the schema file `{shown}` doesn't exist"))
                         .help(self.missing_file_help(&settings.schema)),
-                    ErrorKind::InvalidData => Found::error(place, format!("the schema file `{shown}` isn't valid UTF-8")),
+                    ErrorKind::InvalidData => {
+                        Found::error(place, format!("the schema file `{shown}` isn't valid UTF-8"))
+                    }
                     _ => Found::error(place, format!("the schema file `{shown}` can't be read: {error}")),
                 };
                 self.found.push(found);
@@ -110,7 +116,10 @@ impl Loader {
             Err(error) => {
                 let source = self.sources.add_file(&self.directory, file, text.clone());
                 let origin = place_in_schema(source, &text, &error.path);
-                self.found.push(Found::error(origin, format!("this is no Avro schema: {}", error.message)));
+                self.found.push(Found::error(
+                    origin,
+                    format!("this is no Avro schema: {}", without_position(&error.message)),
+                ));
                 return None;
             }
         };
@@ -184,7 +193,10 @@ impl Loader {
             };
             (
                 format!("`{column}` may be null, and {why}"),
-                format!("in `{}` take `null` out of the type of `{column}`, or choose another column", self.shown(&settings.schema)),
+                format!(
+                    "in `{}` take `null` out of the type of `{column}`, or choose another column",
+                    self.shown(&settings.schema)
+                ),
             )
         });
         if let Some((message, help)) = problem.or(null) {
@@ -225,13 +237,17 @@ impl Loader {
 fn place_in_schema(source: SourceId, text: &str, path: &str) -> Origin {
     let start = Origin::new(source, 0, 0);
     let mut words = path.split_whitespace();
-    if let (Some("line"), Some(line), Some("column"), Some(column)) = (words.next(), words.next(), words.next(), words.next()) {
-        let offset = line.parse().ok().zip(column.parse().ok()).and_then(|(line, column)| offset_of(text, line, column));
+    if let (Some("line"), Some(line), Some("column"), Some(column)) =
+        (words.next(), words.next(), words.next(), words.next())
+    {
+        let offset =
+            line.parse().ok().zip(column.parse().ok()).and_then(|(line, column)| offset_of(text, line, column));
         return Origin::new(source, offset.unwrap_or(0), offset.unwrap_or(0));
     }
     // JSON is YAML, and our tree knows its places.
     let Ok(tree) = parse(source, text) else { return start };
-    let steps: Vec<&str> = path.trim_start_matches('$').split(['.', '[', ']']).filter(|step| !step.is_empty()).collect();
+    let steps: Vec<&str> =
+        path.trim_start_matches('$').split(['.', '[', ']']).filter(|step| !step.is_empty()).collect();
     match tree.find(&steps) {
         // A short value is best shown itself, a long one by its key or first line.
         Some(node) if node.scalar().is_some() => node.origin,

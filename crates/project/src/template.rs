@@ -82,8 +82,11 @@ pub fn write(directory: &Path, name: &str) -> Result<Vec<PathBuf>, TemplateError
     refuse_files(directory)?;
     let mut written = Vec::new();
     for (file, content) in FILES {
-        let content =
-            if file == crate::PROJECT_FILE { content.replacen("\nname: shop\n", &format!("\nname: {name}\n"), 1) } else { content.into() };
+        let content = if file == crate::PROJECT_FILE {
+            content.replacen("\nname: shop\n", &format!("\nname: {name}\n"), 1)
+        } else {
+            content.into()
+        };
         written.push(write_file(&directory.join(file), &content)?);
     }
     write_editor_schema(directory)?;

@@ -67,10 +67,13 @@ impl Node {
                     let Some(entry) = node.entry(step) else { return found };
                     node = &entry.node;
                     // A mapping is long and its start says little: its key is the better place.
-                    found = Some(if node.mapping().is_some() || node.is_null() { entry.key_origin } else { node.origin });
+                    found =
+                        Some(if node.mapping().is_some() || node.is_null() { entry.key_origin } else { node.origin });
                 }
                 Value::Sequence(items) => {
-                    let Some(item) = step.parse::<usize>().ok().and_then(|index| items.get(index)) else { return found };
+                    let Some(item) = step.parse::<usize>().ok().and_then(|index| items.get(index)) else {
+                        return found;
+                    };
                     node = item;
                     found = Some(node.origin);
                 }
@@ -122,7 +125,7 @@ pub(crate) fn parse(source: SourceId, text: &str) -> Result<Node, SyntaxError> {
 }
 
 /// The parser ends its messages with the position, which is shown with a caret anyway.
-fn without_position(message: &str) -> String {
+pub(crate) fn without_position(message: &str) -> String {
     let end = [" at line ", " (line "].iter().filter_map(|mark| message.rfind(mark)).min().unwrap_or(message.len());
     message.get(..end).unwrap_or(message).trim_end_matches([':', ',', ' ']).to_owned()
 }
@@ -235,7 +238,9 @@ impl Builder<'_> {
                 Value::Scalar(if written.is_empty() { value } else { written.to_owned() })
             }
             Raw::Sequence(items) => Value::Sequence(items.into_iter().map(|item| self.node(item)).collect()),
-            Raw::Mapping(entries) => Value::Mapping(entries.into_iter().map(|(key, node)| self.entry(key, node)).collect()),
+            Raw::Mapping(entries) => {
+                Value::Mapping(entries.into_iter().map(|(key, node)| self.entry(key, node)).collect())
+            }
         };
         // Collections report their first character; their first child says more, and a caret under one bracket is fine.
         if let Value::Mapping(entries) = &value

@@ -18,7 +18,10 @@ fn shop() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn sets(pairs: &[(&str, &str)]) -> Overrides {
-    Overrides { sets: pairs.iter().map(|(path, value)| ((*path).into(), (*value).into())).collect(), ..Overrides::default() }
+    Overrides {
+        sets: pairs.iter().map(|(path, value)| ((*path).into(), (*value).into())).collect(),
+        ..Overrides::default()
+    }
 }
 
 #[test]
@@ -31,7 +34,10 @@ fn the_template_is_a_project() {
     assert_eq!(names, ["large_orders", "sales_per_minute"]);
     let orders = project.stream("orders").unwrap();
     assert_eq!((orders.raw_topic().as_str(), orders.partitions, orders.replication), ("orders.raw", 4, 1));
-    assert_eq!(orders.rules.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["positive_quantity", "price_not_negative"]);
+    assert_eq!(
+        orders.rules.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(),
+        ["positive_quantity", "price_not_negative"]
+    );
     assert!(project.require_inputs().is_ok());
     assert!(shop.join(template::EDITOR_SCHEMA).is_file());
 }
@@ -91,6 +97,11 @@ fn grocery_is_a_project_once_its_data_is_there() {
     assert_eq!(project.queries.len(), 3);
     assert_eq!(project.warnings.problems().len(), 1, "{}", project.warnings);
     assert!(project.require_inputs().unwrap_err().to_string().contains("transactions.parquet"));
+    // And with the real data, where somebody has fetched it.
+    if example("grocery").join("data/transactions.parquet").is_file() {
+        let project = Project::load(&example("grocery"), &Overrides::default()).unwrap();
+        assert!(project.warnings.is_empty(), "{}", project.warnings);
+    }
 }
 
 #[test]
@@ -129,11 +140,15 @@ fn references_of_all_kinds_have_columns() {
     std::fs::write(shop.join("reference/fees.csv"), "a,b,fee,note\n1,x,0.25,\n2,y,1.5,n\n").unwrap();
     let overrides = sets(&[
         ("reference.fees", "{ file: reference/fees.csv, key: [a, b], columns: { note: text } }"),
-        ("reference.limits", "{ table: risk.limits, key: id, columns: { id: bigint, amount: 'decimal(12,2)' }, url: postgres://r@h/d }"),
+        (
+            "reference.limits",
+            "{ table: risk.limits, key: id, columns: { id: bigint, amount: 'decimal(12,2)' }, url: postgres://r@h/d }",
+        ),
     ]);
     let project = Project::load(&shop, &overrides).unwrap();
     let fees = project.reference("fees").unwrap();
-    let types: Vec<String> = fees.schema.fields().iter().map(|field| format!("{} {}", field.data_type(), field.is_nullable())).collect();
+    let types: Vec<String> =
+        fees.schema.fields().iter().map(|field| format!("{} {}", field.data_type(), field.is_nullable())).collect();
     assert_eq!(types, ["Int64 false", "Utf8 false", "Decimal128(18, 2) true", "Utf8 true"]);
     let limits = project.reference("limits").unwrap();
     assert!(matches!(&limits.source, ReferenceSource::Postgres { table, .. } if table == "risk.limits"));
@@ -149,7 +164,8 @@ fn secrets_are_never_shown() {
         ("connections.kafka.properties.sasl.oauthbearer.client.secret", "hunter2"),
         ("passwrod", "hunter2"),
     ]);
-    overrides.environment = BTreeMap::from([("TILLSTREAM__CONNECTIONS__KAFKA__SECURITY__PASSWORD".into(), "hunter2".into())]);
+    overrides.environment =
+        BTreeMap::from([("TILLSTREAM__CONNECTIONS__KAFKA__SECURITY__PASSWORD".into(), "hunter2".into())]);
     let errors = Project::load(&shop, &overrides).unwrap_err();
     assert!(errors.error_count() >= 6, "{errors}");
     let everything = format!(
@@ -158,7 +174,8 @@ fn secrets_are_never_shown() {
         errors.render(project::Rendering::terminal(80))
     );
     assert!(!everything.contains("hunter2"), "{everything}");
-    let good = sets(&[("connections.postgres.password", "env:PG_PASSWORD"), ("connections.postgres.url", "postgres://u@h/d")]);
+    let good =
+        sets(&[("connections.postgres.password", "env:PG_PASSWORD"), ("connections.postgres.url", "postgres://u@h/d")]);
     let project = Project::load(&shop, &good).unwrap();
     assert!(format!("{project:?}").contains("env:PG_PASSWORD"));
 }

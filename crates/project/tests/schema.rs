@@ -11,7 +11,10 @@ fn the_schema_file_is_up_to_date() {
         std::fs::write(path, &now).unwrap();
     }
     let file = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(file == now, "crates/project/schema/tillstream.schema.json is out of date: run this test with TILLSTREAM_UPDATE=1");
+    assert!(
+        file == now,
+        "crates/project/schema/tillstream.schema.json is out of date: run this test with TILLSTREAM_UPDATE=1"
+    );
 }
 
 /// Every setting has its documentation, which is the editor's help.

@@ -32,7 +32,7 @@ impl Loader {
     /// The columns of a CSV file, or `None` after saying what is wrong.
     pub(super) fn csv_columns(&mut self, name: &str, file: &str, settings: &ReferenceSettings) -> Option<TableColumns> {
         let path = self.directory.join(file);
-        let delimiter = settings.delimiter.as_bytes().first().copied().unwrap_or(b',');
+        let delimiter = super::delimiter(settings);
         let reader = ReaderBuilder::new().delimiter(delimiter).from_path(&path);
         let mut reader = match reader {
             Ok(reader) => reader,
@@ -58,8 +58,10 @@ impl Loader {
             .iter()
             .map(|column| declared.iter().find(|(name, _)| name == column).map(|(_, data_type)| data_type.clone()))
             .collect();
-        let key: Vec<usize> =
-            settings.key.0.iter().filter_map(|column| header.iter().position(|name| name == column)).collect();
+        // A key column that isn't there is reported by the caller, and then nothing can be said about keys.
+        let key: Option<Vec<usize>> =
+            settings.key.0.iter().map(|column| header.iter().position(|name| name == column)).collect();
+        let key = key.unwrap_or_default();
         let mut rows = Rows { header: &header, declared: &declared, key: &key, keys: HashMap::new() };
         match rows.types(&mut reader) {
             Ok(types) => Some(TableColumns(header.iter().cloned().zip(types).collect())),
@@ -100,7 +102,9 @@ fn mistake_of(error: &csv::Error) -> Mistake {
             format!("the row has {len} columns, and the header has {expected_len}"),
             Some("put quotes around values with the delimiter in them".to_owned()),
         ),
-        csv::ErrorKind::Utf8 { .. } => ("the row isn't valid UTF-8".to_owned(), Some("save the file as UTF-8".to_owned())),
+        csv::ErrorKind::Utf8 { .. } => {
+            ("the row isn't valid UTF-8".to_owned(), Some("save the file as UTF-8".to_owned()))
+        }
         _ => (format!("the row can't be read: {error}"), None),
     };
     Mistake { offset, line, message, help, text: None }
@@ -108,8 +112,7 @@ fn mistake_of(error: &csv::Error) -> Mistake {
 
 fn read_header(reader: &mut csv::Reader<std::fs::File>) -> Result<Vec<String>, Mistake> {
     let header = reader.headers().map_err(|error| mistake_of(&error))?;
-    let names: Vec<String> =
-        header.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_owned()).collect();
+    let names: Vec<String> = header.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_owned()).collect();
     let wrong = |message: String, help: &str, text: Option<String>| Mistake {
         offset: 0,
         line: 1,
@@ -172,7 +175,8 @@ impl Rows<'_> {
             if let Some(Some(declared)) = self.declared.get(index)
                 && !fits(text.trim(), declared)
             {
-                let message = format!("`{}` in column `{column}` is no {}", text.trim(), types::name(declared));
+                let message =
+                    format!("`{}` in column `{column}` can't be read as {}", text.trim(), types::name(declared));
                 return Err(mistake(message, None, Some(text.trim())));
             }
             if let Some(inference) = inferences.get_mut(index) {
@@ -181,6 +185,9 @@ impl Rows<'_> {
             if self.key.contains(&index) && text.trim().is_empty() {
                 return Err(mistake(format!("the key column `{column}` is empty"), None, None));
             }
+        }
+        if self.key.is_empty() {
+            return Ok(());
         }
         let mut key = Vec::new();
         for part in self.key.iter().filter_map(|index| record.get(*index)) {
@@ -224,7 +231,9 @@ fn fits_decimal(text: &str, precision: u8, scale: i8) -> bool {
     let places = places.trim_end_matches('0').len();
     let whole_digits = whole.trim_start_matches('0').len();
     let scale = usize::try_from(scale).unwrap_or(0);
-    let well_formed = numeric(whole) && numeric(digits.split_once('.').map_or("", |(_, places)| places)) && digits.len() > usize::from(digits.contains('.'));
+    let well_formed = numeric(whole)
+        && numeric(digits.split_once('.').map_or("", |(_, places)| places))
+        && digits.len() > usize::from(digits.contains('.'));
     well_formed && places <= scale && whole_digits + scale <= usize::from(precision)
 }
 

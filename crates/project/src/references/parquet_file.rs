@@ -15,7 +15,12 @@ use crate::settings::ReferenceSettings;
 
 impl Loader {
     /// The columns of a Parquet file, or `None` after saying what is wrong.
-    pub(super) fn parquet_columns(&mut self, name: &str, file: &str, settings: &ReferenceSettings) -> Option<TableColumns> {
+    pub(super) fn parquet_columns(
+        &mut self,
+        name: &str,
+        file: &str,
+        settings: &ReferenceSettings,
+    ) -> Option<TableColumns> {
         let place = self.place(&["reference", name, "file"]);
         let shown = self.shown(file);
         let path = self.directory.join(file);
@@ -37,7 +42,8 @@ impl Loader {
         let declared = super::declared(settings);
         let mut columns = Vec::new();
         for field in &fields {
-            let declared = declared.iter().find(|(other, _)| other == field.name()).map(|(_, data_type)| data_type.clone());
+            let declared =
+                declared.iter().find(|(other, _)| other == field.name()).map(|(_, data_type)| data_type.clone());
             match declared.or_else(|| model::infer::column_type(field.data_type())) {
                 Some(data_type) => columns.push((field.name().clone(), data_type)),
                 None => {

@@ -136,9 +136,11 @@ impl KafkaSecurity {
         if let Some(username) = &self.username {
             set("sasl.username", username.clone());
         }
-        for (key, path) in
-            [("ssl.ca.location", &self.ca), ("ssl.certificate.location", &self.certificate), ("ssl.key.location", &self.private_key)]
-        {
+        for (key, path) in [
+            ("ssl.ca.location", &self.ca),
+            ("ssl.certificate.location", &self.certificate),
+            ("ssl.key.location", &self.private_key),
+        ] {
             if let Some(path) = path {
                 set(key, directory.join(path).display().to_string());
             }

@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use connections::{
-    Connections, EMBEDDED, KafkaConnection, KafkaSecurity, PostgresConnection, RegistryConnection, SaslMechanism, SecurityProtocol,
-    SparkConnection,
+    Connections, EMBEDDED, KafkaConnection, KafkaSecurity, PostgresConnection, RegistryConnection, SaslMechanism,
+    SecurityProtocol, SparkConnection,
 };
 pub use named::{Columns, Named};
 pub use secret::{Secret, SecretError, process_environment, setting_variables};

@@ -101,11 +101,7 @@ pub struct BrokerSettings {
 
 impl Default for BrokerSettings {
     fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:9092".into(),
-            advertised: None,
-            flush: Flush::Every(Duration::from_millis(100)),
-        }
+        Self { listen: "127.0.0.1:9092".into(), advertised: None, flush: Flush::Every(Duration::from_millis(100)) }
     }
 }
 

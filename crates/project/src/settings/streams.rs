@@ -139,17 +139,13 @@ pub struct ReferenceSettings {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("additionalProperties" = { "type": "string", "format": "column-type" }, "examples" = [{ "merchant_id": "text", "fee": "decimal(6,4)" }]))]
     pub columns: BTreeMap<String, String>,
-    /// What separates the columns of a CSV file.
-    #[serde(default = "default_delimiter")]
-    #[schemars(length(min = 1, max = 1))]
-    pub delimiter: String,
+    /// What separates the columns of a CSV file; a comma, or a tab in a .tsv file, if it isn't set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "delimiter"))]
+    pub delimiter: Option<String>,
     /// How often the table is read again.
     #[serde(default = "default_refresh")]
     pub refresh: Duration,
-}
-
-fn default_delimiter() -> String {
-    ",".into()
 }
 
 fn default_refresh() -> Duration {
@@ -162,7 +158,7 @@ fn default_refresh() -> Duration {
 pub struct InputSettings {
     /// The stream that the records go to.
     pub stream: String,
-    /// A file (.csv, .jsonl, .ndjson or .parquet); relative to the project directory.
+    /// A file (.csv, .tsv, .jsonl or .parquet); relative to the project directory.
     #[schemars(extend("format" = "path", "examples" = ["data/history.parquet"]))]
     pub file: String,
     /// Where a column of the stream has another name in the file: the stream's column, then the file's.

@@ -1,0 +1,4 @@
+SELECT window(o.ordered_at, '1 minute'), p.category, count(*) AS orders, sum(o.price) AS sales
+FORM orders o
+LEFT JOIN products p ON o.product_id = p.product_id
+GROUP BY window(o.ordered_at, '1 minute'), p.category
