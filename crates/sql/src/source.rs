@@ -9,8 +9,10 @@ use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whit
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::dialect::Portable;
 
-/// Tokens of a text. Each operator is a token, so this also bounds the depth of the parsed tree and so the stack.
+/// Tokens of a text.
 const TOKENS_MAX: usize = 6_000;
+/// Operators of a text. A chain of them is a tree as deep as it is long, and trees are walked by recursion: this bounds the stack.
+const OPERATORS_MAX: usize = 1_000;
 
 /// A tokenised text.
 #[derive(Debug)]
@@ -217,6 +219,13 @@ impl<'a> Source<'a> {
             problems
                 .push(Diagnostic::new(0..0, message).with_help("put long lists into a reference table and join it"));
         }
+        let operators = self.tokens.iter().filter(|token| is_operator(&token.token)).count();
+        if operators > OPERATORS_MAX {
+            let message = format!("the text has {operators} operators, the most is {OPERATORS_MAX}");
+            problems.push(
+                Diagnostic::new(0..0, message).with_help("use IN (…) instead of long chains, or a reference table"),
+            );
+        }
         for (index, token) in self.tokens.iter().enumerate() {
             let span = self.offset(token.span.start)..self.offset(token.span.end);
             let raw = self.text.get(span.clone()).unwrap_or("");
@@ -254,6 +263,48 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Whether a token can make a tree deeper without parentheses.
+fn is_operator(token: &Token) -> bool {
+    const WORDS: [&str; 24] = [
+        "AND",
+        "OR",
+        "NOT",
+        "IS",
+        "IN",
+        "LIKE",
+        "ILIKE",
+        "RLIKE",
+        "REGEXP",
+        "MATCH",
+        "SIMILAR",
+        "MEMBER",
+        "BETWEEN",
+        "DIV",
+        "XOR",
+        "OVERLAPS",
+        "COLLATE",
+        "AT",
+        "NOTNULL",
+        "UNION",
+        "EXCEPT",
+        "INTERSECT",
+        "MINUS",
+        "OPERATOR",
+    ];
+    match token {
+        Token::Word(word) => WORDS.iter().any(|known| word.value.eq_ignore_ascii_case(known)),
+        Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::Comma
+        | Token::LParen
+        | Token::RParen
+        | Token::Period
+        | Token::SemiColon
+        | Token::EOF => false,
+        _ => true,
+    }
+}
+
 /// The first escape in a quoted text that Spark and sqlparser read differently, or that can't be stored.
 fn unknown_escape(raw: &str) -> Option<String> {
     let mut characters = raw.chars();
@@ -282,6 +333,7 @@ fn split_location(message: &str) -> (&str, Option<Location>) {
 fn readable(message: &str) -> (String, Option<String>) {
     let expected = message.strip_prefix("Expected: ").or_else(|| message.strip_prefix("Expected "));
     match expected.and_then(|rest| rest.rsplit_once(", found: ")) {
+        Some(("EOF", found)) => (format!("expected the end, found `{found}`"), Some(found.to_owned())),
         Some((expected, "EOF")) => (format!("the text ends where {} is expected", decapitalise(expected)), None),
         Some((expected, found)) => {
             (format!("expected {}, found `{found}`", decapitalise(expected)), Some(found.to_owned()))
