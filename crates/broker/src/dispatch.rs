@@ -150,10 +150,11 @@ fn fixed_header(frame: &mut Bytes) -> Result<(i16, i16, i32), Refused> {
 }
 
 fn decode<R: Request>(context: &Context, mut frame: Bytes) -> Result<R, Refused> {
-    let malformed = |reason: String| Refused::Malformed { api: context.api, version: context.version, reason };
-    let request =
-        <R as Decodable>::decode(&mut frame, context.version).map_err(|error| malformed(error.to_string()))?;
-    if frame.is_empty() { Ok(request) } else { Err(malformed(format!("{} bytes too many", frame.len()))) }
+    <R as Decodable>::decode(&mut frame, context.version).map_err(|error| Refused::Malformed {
+        api: context.api,
+        version: context.version,
+        reason: error.to_string(),
+    })
 }
 
 /// Decodes the body as `$request`, gives it to `$handler` and encodes the response.
