@@ -1,12 +1,21 @@
 //! The registry over its store: answers questions, and carries commands out one after the other.
 
+use std::time::Duration;
+
+use model::{Clock as _, SystemClock};
+use uuid::Uuid;
+
 use crate::error::Error;
 use crate::machine::{Decision, State};
 use crate::options::Options;
 use crate::store::{Appended, StorageError, Store};
 
-/// How often a command is decided again because another server wrote first.
-const ATTEMPTS_MAX: usize = 20;
+/// How long a command is decided again because other servers write first.
+const CONTEND_MAX: Duration = Duration::from_secs(20);
+/// Longest pause before the second attempt; it doubles with each further one.
+const PAUSE_FIRST_MS: u64 = 4;
+/// Longest pause before any attempt.
+const PAUSE_MAX_MS: u64 = 250;
 
 /// A registry with its storage.
 #[derive(Debug)]
@@ -54,8 +63,9 @@ impl Registry {
             return Ok(decision.reply);
         }
         let _turn = self.writing.lock().await;
-        let mut caught_up = false;
-        for _ in 0..ATTEMPTS_MAX {
+        let contending = SystemClock::new();
+        let (mut caught_up, mut pause_ms) = (false, PAUSE_FIRST_MS);
+        while contending.elapsed() < CONTEND_MAX {
             let (decision, at) = self.store.read(|state, at| (decide(state), at));
             let decision = match decision {
                 Ok(decision) => decision,
@@ -69,8 +79,12 @@ impl Registry {
             if decision.events.is_empty() || self.store.append(decision.events, at).await? == Appended::Done {
                 return Ok(decision.reply);
             }
+            // Pauses of random length let one of several servers get ahead; a decision on less than all that was written loses for sure.
+            tokio::time::sleep(Duration::from_millis(Uuid::new_v4().as_u64_pair().0 % pause_ms)).await;
+            pause_ms = (pause_ms * 2).min(PAUSE_MAX_MS);
+            self.store.catch_up().await?;
         }
-        Err(Error::store(format!("other registries wrote first {ATTEMPTS_MAX} times; try again")))
+        Err(Error::store(format!("other registries wrote first for {CONTEND_MAX:?}; try again")))
     }
 
     /// Why the answers may be wrong or old, if so.

@@ -249,7 +249,7 @@ impl State {
     ) -> Result<SchemaString, Error> {
         let (context, used) = self.used(id, subject).ok_or_else(|| Error::schema_id_not_found(id))?;
         let place = subject.map(subject::normalize);
-        let place = place.and_then(|name| used.by.iter().filter(|(holder, _)| holder == name).next_back());
+        let place = place.and_then(|name| used.by.iter().rfind(|(holder, _)| holder == name));
         let content = &used.content;
         Ok(SchemaString {
             subject: place.map(|(subject, _)| subject.clone()),

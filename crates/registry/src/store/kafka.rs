@@ -106,17 +106,21 @@ impl KafkaStore {
     /// Makes the topic if need be, reads it to its end, and goes on reading. Blocks.
     pub(crate) fn open(storage: &KafkaStorage, default_level: Level) -> Result<Self, StorageError> {
         let clock = SystemClock::new();
-        let cluster = until_reachable(&clock, storage.start_timeout, || {
-            topic::prepare(&base_config(storage), storage, Duration::from_secs(10).min(storage.start_timeout))
-        })?;
         let consumer = Arc::new(consumer(storage)?);
-        // Known before reading starts: at the first end of the log, everything before it has been read, even where compaction left gaps.
-        let end = until_reachable(&clock, storage.start_timeout, || {
-            let asked = consumer.fetch_watermarks(&storage.topic, 0, Duration::from_secs(5));
-            asked
-                .map(|(_, end)| end)
-                .map_err(|error| StorageError::unavailable(format!("topic {}: {error}", storage.topic)))
+        let cluster = until_reachable(&clock, storage.start_timeout, || {
+            topic::prepare(
+                &consumer,
+                &base_config(storage),
+                storage,
+                Duration::from_secs(10).min(storage.start_timeout),
+            )
         })?;
+        // Known before reading starts: at the first end of the log, everything before it has been read, even where compaction left gaps.
+        let (start, end) = until_reachable(&clock, storage.start_timeout, || {
+            let asked = consumer.fetch_watermarks(&storage.topic, 0, Duration::from_secs(5));
+            asked.map_err(|error| StorageError::unavailable(format!("topic {}: {error}", storage.topic)))
+        })?;
+        assign(&consumer, &storage.topic, start)?;
         let view = Arc::new(RwLock::new(View::new(default_level, cluster.id)));
         let (moved, position) = watch::channel(-1);
         let stop = Arc::new(AtomicBool::new(false));
@@ -355,7 +359,6 @@ fn base_config(storage: &KafkaStorage) -> ClientConfig {
 }
 
 fn consumer(storage: &KafkaStorage) -> Result<BaseConsumer, StorageError> {
-    let refused = |error: KafkaError| StorageError::setup(format!("the connection settings are refused: {error}"));
     let mut config = base_config(storage);
     // The group is never joined: partitions are assigned by hand, and positions are not committed.
     config
@@ -367,11 +370,16 @@ fn consumer(storage: &KafkaStorage) -> Result<BaseConsumer, StorageError> {
         .set("fetch.wait.max.ms", "100")
         .set("fetch.error.backoff.ms", "50")
         .set("isolation.level", "read_committed");
-    let consumer: BaseConsumer = config.create().map_err(refused)?;
+    config.create().map_err(|error| StorageError::setup(format!("the connection settings are refused: {error}")))
+}
+
+/// Starts reading at a known offset: for a word like `beginning` librdkafka asks the leader, and pauses for half a second if it does not
+/// know it yet.
+fn assign(consumer: &BaseConsumer, topic: &str, offset: i64) -> Result<(), StorageError> {
+    let refused = |error: KafkaError| StorageError::setup(format!("topic {topic} can't be read: {error}"));
     let mut partitions = TopicPartitionList::new();
-    partitions.add_partition_offset(&storage.topic, 0, Offset::Beginning).map_err(refused)?;
-    consumer.assign(&partitions).map_err(refused)?;
-    Ok(consumer)
+    partitions.add_partition_offset(topic, 0, Offset::Offset(offset)).map_err(refused)?;
+    consumer.assign(&partitions).map_err(refused)
 }
 
 fn producer(storage: &KafkaStorage) -> Result<KafkaProducer, StorageError> {

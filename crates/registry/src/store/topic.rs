@@ -6,6 +6,7 @@ use futures::executor::block_on;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::kafka::StorageError;
@@ -20,6 +21,7 @@ pub(super) struct Cluster {
 
 /// Makes sure that the topic is there, has one partition and is compacted.
 pub(super) fn prepare(
+    consumer: &BaseConsumer,
     config: &ClientConfig,
     storage: &KafkaStorage,
     timeout: Duration,
@@ -27,8 +29,8 @@ pub(super) fn prepare(
     let admin: AdminClient<DefaultClientContext> = config
         .create()
         .map_err(|error| StorageError::setup(format!("the connection settings are refused: {error}")))?;
-    let metadata = admin
-        .inner()
+    // Asked through a consumer: for anyone else, brokers that make topics by themselves would make it now, without compaction.
+    let metadata = consumer
         .fetch_metadata(Some(&storage.topic), timeout)
         .map_err(|error| StorageError::unavailable(format!("Kafka at {} does not answer: {error}", storage.brokers)))?;
     let partitions = metadata
@@ -46,7 +48,7 @@ pub(super) fn prepare(
             )));
         }
     }
-    let id = admin.inner().fetch_cluster_id(timeout).unwrap_or_default();
+    let id = consumer.client().fetch_cluster_id(timeout).unwrap_or_default();
     Ok(Cluster { id })
 }
 

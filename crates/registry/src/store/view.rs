@@ -98,12 +98,15 @@ mod tests {
     use crate::machine::keys::Key;
     use crate::machine::register::register;
 
+    /// Key, value and header.
+    type Written = (Vec<u8>, Option<Vec<u8>>, String);
+
     fn view() -> View {
         View::new(Level::Backward, "c".to_owned())
     }
 
     /// Decides on one view, and gives the records as they would be written.
-    fn decided(view: &View, subject: &str, schema: &str) -> Vec<(Vec<u8>, Option<Vec<u8>>, String)> {
+    fn decided(view: &View, subject: &str, schema: &str) -> Vec<Written> {
         let request = Request { schema: Some(schema.to_owned()), ..Request::default() };
         let mut events = register(&view.state, subject, &request, false).unwrap().events;
         events.splice(0..0, view.repairs(&events));
@@ -111,7 +114,7 @@ mod tests {
         events.iter().zip(at).map(|(event, at)| (event.key.to_bytes().unwrap(), event.value_bytes(), at)).collect()
     }
 
-    fn write(views: &mut [&mut View], records: &[(Vec<u8>, Option<Vec<u8>>, String)]) {
+    fn write(views: &mut [&mut View], records: &[Written]) {
         for (key, value, expected) in records {
             let offset = views[0].next_offset;
             for view in views.iter_mut() {
