@@ -20,4 +20,4 @@ pub use connection::Connection;
 pub use partitioner::partition_of;
 pub use error::{Error, Result};
 pub use reader::{Reader, ReaderOptions, Start};
-pub use writer::{Compression, OutRecord, Writer, WriterOptions};
+pub use writer::{Compression, OutRecord, Report, Writer, WriterOptions};

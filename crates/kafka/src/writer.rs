@@ -66,7 +66,20 @@ struct Deliveries {
     /// Next offset per partition, grouped by topic; few topics, so a list beats a map.
     next_offsets: Vec<(String, BTreeMap<i32, i64>)>,
     failure: Option<Error>,
+    tracked: Vec<Report>,
 }
+
+/// What became of a record that was sent with a number of its own.
+#[derive(Debug)]
+pub struct Report {
+    /// The number given to [`Writer::send_tracked`].
+    pub number: usize,
+    /// Where it was appended: partition and offset; or why it wasn't, or that the outcome is unknown.
+    pub outcome: Result<(i32, i64)>,
+}
+
+/// The number of records whose own fate nobody asks for.
+const UNTRACKED: usize = 0;
 
 #[derive(Default)]
 struct Reports(Mutex<Deliveries>);
@@ -80,10 +93,18 @@ impl Reports {
 impl ClientContext for Reports {}
 
 impl ProducerContext for Reports {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, report: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, report: &DeliveryResult<'_>, number: usize) {
         let mut deliveries = self.lock();
+        if number != UNTRACKED {
+            let outcome = match report {
+                Ok(message) => Ok((message.partition(), message.offset())),
+                Err((error, message)) => Err(failed(error, message.topic(), message.partition())),
+            };
+            deliveries.tracked.push(Report { number, outcome });
+            return;
+        }
         match report {
             Ok(message) => {
                 let next = message.offset() + 1;
@@ -101,14 +122,18 @@ impl ProducerContext for Reports {
             }
             Err((error, message)) => {
                 if deliveries.failure.is_none() {
-                    deliveries.failure = Some(Error::Delivery {
-                        partition: TopicPartition::new(message.topic(), message.partition()),
-                        reason: error.to_string(),
-                        refused: !is_outage(error.rdkafka_error_code()),
-                    });
+                    deliveries.failure = Some(failed(error, message.topic(), message.partition()));
                 }
             }
         }
+    }
+}
+
+fn failed(error: &KafkaError, topic: &str, partition: i32) -> Error {
+    Error::Delivery {
+        partition: TopicPartition::new(topic, partition),
+        reason: error.to_string(),
+        refused: !is_outage(error.rdkafka_error_code()),
     }
 }
 
@@ -160,7 +185,25 @@ impl Writer {
     /// # Errors
     /// `Delivery` when the record can't be taken (too large, unknown partition) or an earlier one failed.
     pub fn send(&self, record: &OutRecord<'_>) -> Result<()> {
-        let mut out: BaseRecord<'_, [u8], [u8], ()> = BaseRecord::to(record.topic);
+        self.queue(record, UNTRACKED)
+    }
+
+    /// As [`Writer::send`]; what becomes of the record is told by [`Writer::reports`] under `number` (1 and up), and a failed delivery
+    /// doesn't end the epoch.
+    ///
+    /// # Errors
+    /// As [`Writer::send`].
+    pub fn send_tracked(&self, record: &OutRecord<'_>, number: usize) -> Result<()> {
+        self.queue(record, number)
+    }
+
+    /// Takes the reports of tracked records that have come in so far.
+    pub fn reports(&self) -> Vec<Report> {
+        std::mem::take(&mut self.producer.context().lock().tracked)
+    }
+
+    fn queue(&self, record: &OutRecord<'_>, number: usize) -> Result<()> {
+        let mut out: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(record.topic, number);
         out.partition = record.partition;
         out.key = record.key;
         out.payload = record.value;

@@ -1,13 +1,12 @@
 //! One raw partition: decode, rules, times, duplicates, in this order.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array as _, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch};
 use arrow_row::{RowConverter, Rows, SortField};
-use avro::{DecodeFailure, Decoder, Encoder};
+use avro::{DecodeFailure, Decoder, Reencoder};
 use model::{BytesColumn, Progress, RecordBlock, RejectReason, Rejection, Schemas};
 
 use crate::duplicates::{At, Duplicates, Found};
@@ -49,7 +48,7 @@ pub struct Verdicts {
 pub struct PartitionValidator {
     rules: Arc<StreamRules>,
     decoder: Decoder,
-    encoder: Encoder,
+    payload_encoder: Reencoder,
     ids: Option<IdReader>,
     writers: Writers,
     duplicates: Option<Duplicates>,
@@ -126,15 +125,15 @@ impl PartitionValidator {
             .map_err(|error| internal(error.to_string()))?;
         // Our own records need no look-up.
         decoder.add_writer(rules.schema_id, &rules.schema).map_err(|error| internal(error.to_string()))?;
-        let encoder =
-            Encoder::new(&rules.schema, rules.schema_id).map_err(|error| internal(error.to_string()))?;
+        let payload_encoder =
+            Reencoder::new(&rules.schema, rules.schema_id).map_err(|error| internal(error.to_string()))?;
         let arrow = rules.schema.arrow().map_err(|error| internal(error.to_string()))?;
         let ids = IdReader::new(&rules, &arrow).map_err(internal)?;
         let duplicates = ids.as_ref().and(rules.duplicates_within).map(|within| Duplicates::new(micros(within)));
         let greatest_us = progress.watermark_us.map(|watermark| watermark.saturating_add(micros(rules.lateness)));
         Ok(Self {
             decoder,
-            encoder,
+            payload_encoder,
             ids,
             writers: Writers::default(),
             duplicates,
@@ -354,7 +353,12 @@ impl PartitionValidator {
     }
 
     fn decode(&mut self, block: &RecordBlock) -> Result<Decoded> {
-        let avro::Decoded { batch, rows, failures } = self.decoder.decode(&block.values);
+        let decoded = self.decoder.decode(&block.values);
+        let mut payloads = BytesColumn::with_capacity(decoded.rows.len(), block.values.byte_len());
+        self.payload_encoder
+            .encode(&self.decoder, &block.values, &decoded, &mut payloads)
+            .map_err(|error| self.internal(error.to_string()))?;
+        let avro::Decoded { batch, rows, failures } = decoded;
         let internal = |reason: String| self.internal(reason);
         let event_times = batch
             .column_by_name(&self.rules.event_time)
@@ -362,7 +366,6 @@ impl PartitionValidator {
             .cloned()
             .ok_or_else(|| internal(format!("{} isn't a timestamp column", self.rules.event_time)))?;
         let slots = self.slots(block.len(), &rows, failures, &event_times)?;
-        let payloads = self.payloads(block, &batch, &rows)?;
         let mut passed = Vec::with_capacity(self.rules.rules.len());
         for rule in &self.rules.rules {
             let evaluated = rule.condition.evaluate(&batch);
@@ -395,54 +398,12 @@ impl PartitionValidator {
                     slots.push(Slot::Failed(Box::new(Rejection::new(RejectReason::InvalidValue, message))));
                 }
             } else if let Some((_, failure)) = failures.next_if(|&(of, _)| of as usize == record) {
-                slots.push(Slot::Failed(Box::new(self.rejection(failure))));
+                slots.push(Slot::Failed(Box::new(failure.rejection())));
             } else {
                 return Err(self.internal(format!("the decoder said nothing of record {record} of {records}")));
             }
         }
         Ok(slots)
-    }
-
-    /// The decoded rows' payloads in the stream's schema: copied where they were written in it, else encoded anew.
-    fn payloads(&self, block: &RecordBlock, batch: &RecordBatch, rows: &[u32]) -> Result<BytesColumn> {
-        let mut payloads = BytesColumn::with_capacity(rows.len(), block.values.byte_len());
-        let as_written = |row: u32| {
-            let (id, body) = avro::wire::split(block.values.get(row as usize)?)?;
-            self.decoder.is_identity(id).then_some(body)
-        };
-        if rows.iter().all(|&row| as_written(row).is_some()) {
-            for body in rows.iter().filter_map(|&row| as_written(row)) {
-                let written: std::result::Result<(), std::convert::Infallible> = payloads.push_with(|buffer| {
-                    avro::wire::write_header(self.rules.schema_id, buffer);
-                    buffer.extend_from_slice(body);
-                    Ok(())
-                });
-                let Ok(()) = written;
-            }
-        } else {
-            self.encoder.encode(batch, &mut payloads).map_err(|error| self.internal(error.to_string()))?;
-        }
-        Ok(payloads)
-    }
-
-    fn rejection(&self, failure: DecodeFailure) -> Rejection {
-        let message = failure.to_string();
-        match failure {
-            DecodeFailure::WireFormat => Rejection::new(RejectReason::WireFormat, message),
-            DecodeFailure::UnknownWriter { id } => match self.writers.unusable(id) {
-                Some(reason) => Rejection::new(
-                    RejectReason::IncompatibleSchema,
-                    format!("schema id {id} can't be read as the stream's schema: {reason}"),
-                ),
-                None => Rejection::new(
-                    RejectReason::UnknownSchema,
-                    format!("the schema registry has no schema with id {id}"),
-                ),
-            },
-            DecodeFailure::TooLarge { .. } => Rejection::new(RejectReason::TooLarge, message),
-            DecodeFailure::InvalidValue { .. } => Rejection::new(RejectReason::InvalidValue, message),
-            DecodeFailure::Malformed { .. } => Rejection::new(RejectReason::Decode, message),
-        }
     }
 
     fn internal(&self, reason: String) -> Error {
@@ -464,9 +425,9 @@ impl PartitionValidator {
         })
     }
 
-    /// Rejections so far by reason, for metrics.
-    pub fn rejected(&self) -> &BTreeMap<String, u64> {
-        &self.progress.rejected
+    /// The partition's watermark in microseconds since 1970; `None` before its first accepted record.
+    pub fn watermark_us(&self) -> Option<i64> {
+        self.progress.watermark_us
     }
 }
 

@@ -1,6 +1,6 @@
 //! The schemas that a block's records were written with.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use avro::Decoder;
@@ -21,8 +21,6 @@ struct Unknown {
 #[derive(Debug, Default)]
 pub(crate) struct Writers {
     unknown: HashMap<u32, Unknown>,
-    /// Ids whose schema can't be resolved to the stream's, with the reason.
-    unusable: HashMap<u32, String>,
 }
 
 impl Writers {
@@ -38,24 +36,10 @@ impl Writers {
         now_us: i64,
         grace: Duration,
     ) -> Result<()> {
-        let mut new_ids = BTreeSet::new();
-        let mut last = None;
-        for value in block.values.iter().flatten() {
-            let Some((id, _)) = avro::wire::split(value) else { continue };
-            if last != Some(id) && !decoder.knows(id) && !self.unusable.contains_key(&id) {
-                new_ids.insert(id);
-            }
-            last = Some(id);
-        }
-        for id in new_ids {
+        for id in decoder.missing(&block.values) {
             self.look_up(id, decoder, schemas, now_us, grace)?;
         }
         Ok(())
-    }
-
-    /// Why the records of this id can't be read, if its schema is known and can't be resolved.
-    pub(crate) fn unusable(&self, id: u32) -> Option<&str> {
-        self.unusable.get(&id).map(String::as_str)
     }
 
     fn look_up(
@@ -77,11 +61,10 @@ impl Writers {
         match schemas.by_id(id) {
             Ok(text) => {
                 self.unknown.remove(&id);
-                let added = avro::Schema::parse(&text)
-                    .map_err(|error| error.to_string())
-                    .and_then(|writer| decoder.add_writer(id, &writer).map_err(|error| error.to_string()));
-                if let Err(reason) = added {
-                    self.unusable.insert(id, reason);
+                match avro::Schema::parse(&text) {
+                    // One that doesn't resolve is remembered by the decoder, with the reason.
+                    Ok(writer) => drop(decoder.add_writer(id, &writer)),
+                    Err(error) => decoder.refuse_writer(id, &error.to_string()),
                 }
                 Ok(())
             }

@@ -7,6 +7,12 @@ use model::{Schemas, topics};
 
 use crate::error::{Error, Result};
 
+const BYTES_MAX: &str = "max.message.bytes";
+/// Kafka's default of `max.message.bytes`.
+const KAFKA_BYTES_MAX: u64 = 1_048_588;
+/// Room for the headers of a rejected record; its message is bounded.
+const HEADERS_BYTES_MAX: u64 = 1_048_576;
+
 /// The topics of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StreamTopics {
@@ -30,13 +36,21 @@ impl StreamTopics {
 
     /// What to create. `config` holds the stream's retention and further settings; progress is compacted whatever they say.
     pub(crate) fn specs(&self, replication: i32, config: &BTreeMap<String, String>) -> Vec<TopicSpec> {
-        let record_topic = |name: &String| TopicSpec {
+        let record_topic = |name: &String, config: &BTreeMap<String, String>| TopicSpec {
             name: name.clone(),
             partitions: self.partitions,
             replication,
             config: config.clone(),
         };
-        let mut specs: Vec<TopicSpec> = [&self.raw, &self.validated, &self.rejected].map(record_topic).into();
+        // A record that fits the raw topic must fit the outputs too, with the headers that validation adds.
+        let mut roomy = config.clone();
+        let raw_bytes_max = config.get(BYTES_MAX).and_then(|bytes| bytes.parse().ok()).unwrap_or(KAFKA_BYTES_MAX);
+        roomy.insert(BYTES_MAX.to_owned(), (raw_bytes_max + HEADERS_BYTES_MAX).to_string());
+        let mut specs = vec![
+            record_topic(&self.raw, config),
+            record_topic(&self.validated, &roomy),
+            record_topic(&self.rejected, &roomy),
+        ];
         specs.push(TopicSpec {
             name: self.progress.clone(),
             partitions: 1,
