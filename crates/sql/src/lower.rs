@@ -16,6 +16,7 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use crate::kernel::{Kernel, KernelExpr, Operands, map1};
 use crate::typed::{Comparison, Kind, Typed};
+use crate::types;
 
 type Physical = Arc<dyn PhysicalExpr>;
 
@@ -74,8 +75,14 @@ pub(crate) fn lower(tree: &Typed, schema: &Schema) -> Result<Physical> {
 }
 
 /// A kernel or cast of literals as the literal it gives; any other tree as it is.
+///
+/// Whole numbers stay computed: beside a decimal, Spark takes a written literal's digits for its precision and not a result's.
 pub(crate) fn fold(tree: Typed) -> Typed {
-    let foldable = matches!(tree.kind, Kind::Kernel(..) | Kind::Cast(_) | Kind::Library(..));
+    let foldable = match tree.kind {
+        Kind::Kernel(..) | Kind::Library(..) => !types::is_integer(&tree.data_type),
+        Kind::Cast(_) => true,
+        _ => false,
+    };
     if !foldable || !tree.children().iter().all(|child| child.as_literal().is_some()) {
         return tree;
     }

@@ -391,6 +391,11 @@ impl<'a> Binder<'a> {
         let operand = self.bind(operand)?;
         let to = to?;
         match crate::kernel::cast::fallible(&operand.data_type, &to) {
+            // Written out, a cast of a literal isn't a literal, see `fold`.
+            Some(fallible) if types::is_integer(&to) && operand.data_type != to => {
+                let nullable = operand.nullable || fallible;
+                Ok(Typed { kind: Kind::Cast(Box::new(operand)), data_type: to, nullable, span })
+            }
             Some(_) => Ok(Typed { span, ..coerce(operand, &to) }),
             None => {
                 let message = format!("{} can't be cast to {}", a_type(&operand.data_type), types::name(&to));

@@ -82,7 +82,8 @@ fn checked(
 
 /// `value * 10^-from` rounded half up to `10^-to` if it then fits.
 fn shrink(value: i256, from: i32, to: i32, precision: u8) -> Option<i128> {
-    let divisor = i256::from_i128(ten(from - to));
+    // A product may have 76 digits after the point, so this can exceed an i128.
+    let divisor = i256::from_i128(10).checked_pow(u32::try_from(from - to).ok()?)?;
     let (quotient, rest) = (value.checked_div(divisor)?, value.checked_rem(divisor)?);
     let doubled = rest.wrapping_abs().checked_mul(i256::from_i128(2))?;
     let sign = if value.is_negative() { i256::MINUS_ONE } else { i256::ONE };
@@ -232,6 +233,14 @@ mod tests {
         assert_eq!(divide(5, 1, -1), Some(1));
         assert_eq!(divide(4, 1, -1), Some(0));
         assert_eq!(divide(4, most, -30), Some(0));
+    }
+
+    #[test]
+    fn products_of_many_digits_after_the_point() {
+        let third = (power_of_ten(38) - 1) / 3;
+        assert_eq!(multiply(third, third, 76, 6, 38), Some(111_111));
+        assert_eq!(multiply(power_of_ten(30), -power_of_ten(10), 48, 9, 38), Some(-10));
+        assert_eq!(multiply(third, third, 10, 6, 38), None);
     }
 
     #[test]
