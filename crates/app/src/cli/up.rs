@@ -16,7 +16,8 @@ use crate::cli::{asked_to_stop, runtime};
 use crate::error::{Error, Result};
 use crate::run::drain;
 use crate::run::generate::GenerateTask;
-use crate::run::peers::{Database, Peers};
+use crate::run::live::Servers;
+use crate::run::peers::{Database, Peers, listen_address};
 use crate::run::pipeline::{Pipeline, Stage};
 
 /// Run a project: the embedded systems that it uses, and all stages.
@@ -85,11 +86,8 @@ impl Up {
                 return Ok(());
             }
             let generator = generate.map(|rate| GenerateTask::of_pipeline(pipeline, rate)).transpose()?;
-            if let Some(database) = database {
-                println!("psql      psql '{}'", database.url);
-            }
-            println!("kcat      kcat -b {} -L", peers.connection.brokers);
-            println!("registry  {}", peers.registry_url);
+            let servers = start_servers(&project, pipeline, runtime)?;
+            announce(pipeline, database, peers, &servers);
             std::thread::scope(|scope| -> Result<()> {
                 let generating = generator.map(|task| scope.spawn(move || task.run(None)));
                 let loaded = load_inputs(&project, pipeline);
@@ -108,9 +106,34 @@ impl Up {
                     None => Ok(0),
                 };
                 loaded.and(generated.map(|_| ()))
-            })
+            })?;
+            servers.join(runtime)
         })
     }
+}
+
+/// Opens the door for records and the dashboard.
+fn start_servers(project: &Project, pipeline: &mut Pipeline, runtime: &Handle) -> Result<Servers> {
+    let settings = &project.settings;
+    let dashboard = listen_address("serve", &settings.serve.listen)?;
+    let door = listen_address("ingest", &settings.ingest.listen)?;
+    let body_bytes_max = usize::try_from(settings.ingest.body_limit.0).unwrap_or(usize::MAX);
+    let router = pipeline.open_door(body_bytes_max)?;
+    Servers::start(&project.name, pipeline, runtime, dashboard, (door, router))
+}
+
+/// Where to look: three lines that can be opened and pasted as they are.
+fn announce(pipeline: &Pipeline, database: Option<&Database>, peers: &Peers, servers: &Servers) {
+    println!("dashboard  http://{}/", servers.dashboard);
+    if let Some(database) = database {
+        println!("psql       psql '{}'", database.url);
+    }
+    if let Some(stream) = pipeline.streams.first() {
+        let consumer = "%p %o %T %h %k\\n";
+        println!("kcat       kcat -b {} -C -t {} -o end -f '{consumer}'", peers.connection.brokers, stream.topics.validated);
+        eprintln!("records    POST http://{}/v1/streams/{}/records", servers.door, stream.name);
+    }
+    eprintln!("registry   {}", peers.registry_url);
 }
 
 impl Run {
@@ -138,14 +161,14 @@ impl Run {
 fn with_pipeline(
     project: &Project,
     stages: &BTreeSet<Stage>,
-    work: impl FnOnce(&Pipeline, Option<&Database>, &Peers, &Handle) -> Result<()>,
+    work: impl FnOnce(&mut Pipeline, Option<&Database>, &Peers, &Handle) -> Result<()>,
 ) -> Result<ExitCode> {
     let runtime = runtime()?;
     let handle = runtime.handle();
     let peers = Peers::start(project, handle)?;
     let database = if stages.contains(&Stage::Store) { Some(Database::start(project, handle)?) } else { None };
     let clock = Arc::new(SystemClock::new());
-    let pipeline = Pipeline::start(project, &peers, database.as_ref(), handle, clock, stages)?;
+    let mut pipeline = Pipeline::start(project, &peers, database.as_ref(), handle, clock, stages)?;
     let stop = pipeline.context.stop.clone();
     runtime.spawn(async move {
         asked_to_stop().await;
@@ -154,7 +177,7 @@ fn with_pipeline(
         asked_to_stop().await;
         std::process::exit(130);
     });
-    let worked = work(&pipeline, database.as_ref(), &peers, handle);
+    let worked = work(&mut pipeline, database.as_ref(), &peers, handle);
     let stopped = pipeline.stop();
     let database_stopped = database.map_or(Ok(()), |database| database.stop(handle));
     let peers_stopped = peers.stop();

@@ -7,6 +7,7 @@
 //! | `generations` | which generation of each query is the present one |
 //! | `validate`, `process`, `store` | the stages' loops |
 //! | `load`, `generate`, `door` | records in |
+//! | `live`, `latency` | numbers for the dashboard and metrics |
 //! | `drain` | the order in which all is brought to its end |
 //! | `status`, `supervise`, `stop`, `context` | what threads share, how they end |
 
@@ -14,6 +15,9 @@ pub(crate) mod context;
 pub(crate) mod drain;
 pub(crate) mod generations;
 pub(crate) mod generate;
+pub(crate) mod door;
+pub(crate) mod latency;
+pub(crate) mod live;
 pub(crate) mod load;
 pub(crate) mod peers;
 pub(crate) mod pipeline;

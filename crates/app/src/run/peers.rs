@@ -101,7 +101,7 @@ impl Peers {
     }
 }
 
-fn listen_address(what: &str, text: &str) -> Result<SocketAddr> {
+pub(crate) fn listen_address(what: &str, text: &str) -> Result<SocketAddr> {
     text.parse().map_err(|_| Error::Project(format!("{what}.listen is {text:?}, which isn't HOST:PORT with a numeric host")))
 }
 

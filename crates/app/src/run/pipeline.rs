@@ -14,6 +14,7 @@ use validate::{Rule, StreamRules};
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
+use crate::run::door::{self, Door};
 use crate::run::generations;
 use crate::run::load::Load;
 use crate::run::peers::{Database, Peers};
@@ -103,6 +104,13 @@ impl Pipeline {
             }
         }
         Ok(Self { context, streams, results, threads })
+    }
+
+    /// Opens the HTTP door: gives its routes, and starts the thread that carries records to Kafka.
+    pub(crate) fn open_door(&mut self, body_bytes_max: usize) -> Result<axum::Router> {
+        let (router, carrier) = Door::new(&self.context, &self.streams, body_bytes_max)?.split();
+        self.threads.push(spawn(&self.context, door::NAME, move || carrier.run_epoch())?);
+        Ok(router)
     }
 
     /// The load of a file into one of the project's streams.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_schema::{Schema as ArrowSchema, SchemaRef};
+use arrow_schema::Schema as ArrowSchema;
 use avro::Encoder;
 use kafka::{OutRecord, TopicSpec, Writer};
 use model::{BytesColumn, Schemas, provenance, topics};
@@ -81,11 +81,6 @@ impl ResultTopic {
             key_buffer: BytesColumn::default(),
             value_buffer: BytesColumn::default(),
         })
-    }
-
-    /// The result's columns.
-    pub(crate) fn schema(&self) -> SchemaRef {
-        self.query.schema.clone()
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::{Progress, TopicPartition};
 
+use crate::run::latency::Probe;
+
 /// Shared by all threads of the process. Locked a few times per micro-batch, never per record.
 #[derive(Debug, Default)]
 pub(crate) struct Status(Mutex<Inner>);
@@ -15,14 +17,30 @@ struct Inner {
     steps: BTreeMap<String, u64>,
     trouble: BTreeMap<String, String>,
     validated: BTreeMap<(String, i32), Progress>,
-    /// Next validated offset that the process stage takes.
-    processed: BTreeMap<TopicPartition, i64>,
     /// Next offset that is stored in PostgreSQL.
     stored: BTreeMap<TopicPartition, i64>,
     /// What the last drain of the process stage covered.
     drained: Option<Drained>,
     drain_wanted: Option<BTreeMap<TopicPartition, i64>>,
+    queries: BTreeMap<String, QueryStatus>,
+    stored_rows: BTreeMap<String, u64>,
+    probe: Probe,
+    latencies_ms: Vec<u64>,
 }
+
+/// What is shown of a query.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct QueryStatus {
+    pub(crate) metrics: process::Metrics,
+    /// The newest result rows: a label, and columns with their values as text.
+    pub(crate) latest: Vec<ShownRow>,
+}
+
+/// A result row for people: its label, and columns with their values.
+pub(crate) type ShownRow = (String, Vec<(String, String)>);
+
+/// Latencies kept until somebody takes them.
+const LATENCIES_MAX: usize = 10_000;
 
 /// What a drain of the process stage has published.
 #[derive(Debug, Clone, Default)]
@@ -74,16 +92,56 @@ impl Status {
         inner.validated.iter().filter(|((name, _), _)| name == stream).map(|(_, progress)| progress.clone()).collect()
     }
 
-    pub(crate) fn set_processed(&self, positions: impl IntoIterator<Item = (TopicPartition, i64)>) {
-        self.lock().processed.extend(positions);
+    /// Offers a validated record to the latency probe: the validated position after it, and its Kafka timestamp in the raw topic.
+    pub(crate) fn offer_probe(&self, partition: TopicPartition, next_offset: i64, raw_timestamp_ms: i64) {
+        self.lock().probe.offer(partition, next_offset, raw_timestamp_ms);
     }
 
-    pub(crate) fn processed(&self) -> BTreeMap<TopicPartition, i64> {
-        self.lock().processed.clone()
+    /// Notes that the results of everything below `positions` are published, with the ends of the result partitions written to.
+    pub(crate) fn set_published(&self, positions: &[(TopicPartition, i64)], ends: &BTreeMap<TopicPartition, i64>) {
+        self.lock().probe.published(positions, ends);
     }
 
-    pub(crate) fn set_stored(&self, positions: BTreeMap<TopicPartition, i64>) {
-        self.lock().stored = positions;
+    /// Notes what PostgreSQL holds now, how many rows each table gained, and the time.
+    pub(crate) fn set_stored(&self, positions: &BTreeMap<TopicPartition, i64>, rows: &[(String, u64)], now_us: i64) {
+        let mut inner = self.lock();
+        inner.stored.clone_from(positions);
+        for (table, count) in rows {
+            *inner.stored_rows.entry(table.clone()).or_insert(0) += count;
+        }
+        if let Some(raw_timestamp_ms) = inner.probe.stored(positions)
+            && inner.latencies_ms.len() < LATENCIES_MAX
+        {
+            inner.latencies_ms.push(u64::try_from(now_us / 1_000 - raw_timestamp_ms).unwrap_or(0));
+        }
+    }
+
+    /// The latencies measured since the last call, in milliseconds.
+    pub(crate) fn take_latencies_ms(&self) -> Vec<u64> {
+        std::mem::take(&mut self.lock().latencies_ms)
+    }
+
+    /// Rows stored into each table since this process started.
+    pub(crate) fn stored_rows(&self) -> BTreeMap<String, u64> {
+        self.lock().stored_rows.clone()
+    }
+
+    pub(crate) fn set_query(&self, query: &str, metrics: process::Metrics, latest: Option<Vec<ShownRow>>) {
+        let mut inner = self.lock();
+        let status = inner.queries.entry(query.to_owned()).or_default();
+        status.metrics = metrics;
+        if let Some(latest) = latest {
+            status.latest = latest;
+        }
+    }
+
+    pub(crate) fn queries(&self) -> BTreeMap<String, QueryStatus> {
+        self.lock().queries.clone()
+    }
+
+    /// All stages with their steps so far.
+    pub(crate) fn all_steps(&self) -> BTreeMap<String, u64> {
+        self.lock().steps.clone()
     }
 
     pub(crate) fn stored(&self) -> BTreeMap<TopicPartition, i64> {

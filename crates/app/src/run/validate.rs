@@ -50,6 +50,8 @@ struct Partition {
     last_record_at: Duration,
     published: Progress,
     published_at: Duration,
+    /// Kafka timestamp of a record validated since the last acknowledgement, for the latency probe.
+    probe_timestamp_ms: Option<i64>,
 }
 
 impl Partition {
@@ -197,6 +199,7 @@ impl<'a> Session<'a> {
             Err(error) => return Err(error.into()),
         };
         write(&self.writer, &self.stage.topics, block, &verdicts, &mut self.headers)?;
+        partition.probe_timestamp_ms = block.timestamps_ms.first().copied();
         partition.queue.pop_front();
         if partition.is_paused && partition.queued() < QUEUED_RECORDS_MAX / 2 {
             self.reader.resume(std::slice::from_ref(&partition.raw))?;
@@ -208,6 +211,13 @@ impl<'a> Session<'a> {
     /// Waits until all outcomes are acknowledged, and checks that they lie where this epoch counts them.
     fn acknowledge(&mut self) -> Result<()> {
         let acknowledged = self.writer.flush(FLUSH_TIMEOUT)?;
+        for partition in &mut self.partitions {
+            if let Some(raw_timestamp_ms) = partition.probe_timestamp_ms.take() {
+                let progress = partition.validator.progress();
+                let validated = TopicPartition::new(self.stage.topics.validated.as_str(), progress.partition);
+                self.stage.context.status.offer_probe(validated, progress.validated_offset, raw_timestamp_ms);
+            }
+        }
         for partition in &self.partitions {
             let progress = partition.validator.progress();
             let number = progress.partition;
@@ -333,6 +343,7 @@ fn open_partition(stage: &ValidateStage, reader: &Reader, raw_id: &TopicId, prog
         last_record_at: stage.context.clock.elapsed(),
         published: progress,
         published_at: Duration::ZERO,
+        probe_timestamp_ms: None,
     })
 }
 

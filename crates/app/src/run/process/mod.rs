@@ -193,12 +193,16 @@ impl<'a> Session<'a> {
     }
 
     fn has_published(&mut self, has_sent: bool) -> Result<()> {
-        if has_sent {
-            self.writer.flush(FLUSH_TIMEOUT)?;
-        }
+        let ends = if has_sent { self.writer.flush(FLUSH_TIMEOUT)? } else { BTreeMap::new() };
         self.has_changed = false;
         self.emitted_at = self.stage.context.clock.elapsed();
-        self.stage.context.status.set_processed(self.inputs.iter().flat_map(StreamInput::topic_positions));
+        let status = &self.stage.context.status;
+        let positions: Vec<(TopicPartition, i64)> = self.inputs.iter().flat_map(StreamInput::topic_positions).collect();
+        status.set_published(&positions, &ends);
+        for query in &mut self.queries {
+            let latest = query.take_latest(self.emitted_at);
+            status.set_query(&query.result.query.name, query.operator.metrics(), latest);
+        }
         Ok(())
     }
 

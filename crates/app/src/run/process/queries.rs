@@ -1,5 +1,9 @@
 //! A query's operator with the positions that it has taken.
 
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use kafka::Writer;
 use process::{Emission, OperatorOptions, QueryOperator, Source};
 
@@ -7,6 +11,7 @@ use super::ProcessStage;
 use super::input::Rows;
 use crate::error::{Error, Result};
 use crate::run::results::{Publisher, ResultTopic};
+use crate::run::status::ShownRow;
 
 /// Up to where a query has taken a partition of its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +34,13 @@ pub(crate) struct QueryRun {
     pub(crate) watermark_us: Option<i64>,
     pub(crate) result: ResultTopic,
     publisher: Publisher,
+    latest: Option<RecordBatch>,
+    shown_at: Duration,
 }
+
+/// Result rows shown of a query, and how often they change.
+const SHOWN_ROWS: usize = 8;
+const SHOWN_EVERY: Duration = Duration::from_millis(250);
 
 impl QueryRun {
     pub(crate) fn new(stage: &ProcessStage, result: &ResultTopic) -> Result<Self> {
@@ -40,7 +51,7 @@ impl QueryRun {
         let partitions = usize::try_from(stream.topics.partitions).unwrap_or(0);
         let publisher = result.publisher(&*stage.context.schemas)?;
         let taken = vec![Taken::NOTHING; partitions];
-        Ok(Self { operator, taken, watermark_us: None, result: result.clone(), publisher })
+        Ok(Self { operator, taken, watermark_us: None, result: result.clone(), publisher, latest: None, shown_at: Duration::ZERO })
     }
 
     pub(crate) fn stream(&self) -> &str {
@@ -96,6 +107,33 @@ impl QueryRun {
             return Ok(false);
         }
         self.publisher.publish(writer, emission)?;
+        let rows = emission.rows.num_rows();
+        if rows > 0 {
+            let from = rows.saturating_sub(SHOWN_ROWS);
+            self.latest = Some(emission.rows.slice(from, rows - from));
+        }
         Ok(true)
+    }
+
+    /// The newest result rows as text, a few times a second; `None` if they are as they were, or it is too soon.
+    pub(crate) fn take_latest(&mut self, now: Duration) -> Option<Vec<ShownRow>> {
+        if now.saturating_sub(self.shown_at) < SHOWN_EVERY {
+            return None;
+        }
+        let batch = self.latest.take()?;
+        self.shown_at = now;
+        let options = FormatOptions::default().with_null("NULL");
+        let mut columns = Vec::new();
+        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+            columns.push((field.name().clone(), ArrayFormatter::try_new(column.as_ref(), &options).ok()?));
+        }
+        let identity = &self.result.query.identity;
+        let shown = (0..batch.num_rows()).rev().map(|row| {
+            let value = |formatter: &ArrayFormatter<'_>| formatter.value(row).to_string();
+            let (label, rest): (Vec<_>, Vec<_>) = columns.iter().partition(|(name, _)| identity.contains(name));
+            let label: Vec<String> = label.iter().map(|(_, formatter)| value(formatter)).collect();
+            (label.join(" · "), rest.iter().map(|(name, formatter)| (name.clone(), value(formatter))).collect())
+        });
+        Some(shown.collect())
     }
 }

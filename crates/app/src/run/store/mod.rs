@@ -104,7 +104,7 @@ impl<'a> Session<'a> {
         let mut reader = Reader::new(&stage.context.connection, &options)?;
         reader.assign(&assignment)?;
         let results = stage.results.iter().map(ResultReader::new).collect::<Result<_>>()?;
-        stage.context.status.set_stored(positions.clone());
+        stage.context.status.set_stored(&positions, &[], stage.context.clock.now_us());
         tracing::info!(epoch = %writer.epoch(), tables = tables.len(), "the store stage starts");
         Ok(Self { stage, reader, writer, positions, topic_ids, results })
     }
@@ -121,8 +121,9 @@ impl<'a> Session<'a> {
             self.add(block, &mut builder)?;
         }
         let batch = builder.finish(&mut self.positions, &self.topic_ids)?;
-        self.stage.runtime.block_on(self.writer.apply(batch))?;
-        self.stage.context.status.set_stored(self.positions.clone());
+        let applied = self.stage.runtime.block_on(self.writer.apply(batch))?;
+        let context = &self.stage.context;
+        context.status.set_stored(&self.positions, &applied.tables, context.clock.now_us());
         Ok(())
     }
 

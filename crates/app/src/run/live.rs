@@ -1,0 +1,178 @@
+//! The dashboard and the metrics: numbers gathered from the stages a few times a second, and the servers that show them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use kafka::{Reader, ReaderOptions};
+use model::TopicPartition;
+use serve::{Live, PartitionNumbers, QueryNumbers, Server, StageNumbers, StreamNumbers};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::error::{Error, Result};
+use crate::run::context::Context;
+use crate::run::pipeline::{Pipeline, PipelineStream};
+use crate::run::results::ResultTopic;
+use crate::run::supervise::{self, StageThread};
+
+const EVERY: Duration = Duration::from_millis(250);
+
+/// The servers of a running pipeline: the dashboard's, and the HTTP door's.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    pub(crate) dashboard: SocketAddr,
+    pub(crate) door: SocketAddr,
+    tasks: Vec<JoinHandle<Result<()>>>,
+    gatherer: StageThread,
+}
+
+impl Servers {
+    /// Binds both addresses and starts serving; they stop when the pipeline does.
+    ///
+    /// # Errors
+    /// `Unavailable` when a port is taken.
+    pub(crate) fn start(
+        name: &str,
+        pipeline: &Pipeline,
+        runtime: &Handle,
+        dashboard: SocketAddr,
+        door: (SocketAddr, axum::Router),
+    ) -> Result<Self> {
+        let context = &pipeline.context;
+        let live = Live::new(name, context.clock.clone());
+        let unavailable = |error: &dyn std::fmt::Display| Error::Unavailable(error.to_string());
+        let server = runtime.block_on(Server::bind(dashboard, live.clone())).map_err(|error| unavailable(&error))?;
+        let dashboard = server.address();
+        let (listen, router) = door;
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(listen)).map_err(|error| {
+            Error::Unavailable(format!(
+                "the door for records can't listen on {listen}: {error}; set ingest.listen to another port, or end what holds it"
+            ))
+        })?;
+        let door = listener.local_addr().map_err(|error| Error::system("asking for the door's address", error))?;
+        let (stop, door_stop) = (context.stop.clone().thrown(), context.stop.clone().thrown());
+        let tasks = vec![
+            runtime.spawn(async move { server.run(stop).await.map_err(|error| Error::Unavailable(error.to_string())) }),
+            runtime.spawn(async move {
+                let served = axum::serve(listener, router).with_graceful_shutdown(door_stop).await;
+                served.map_err(|error| Error::system("serving the door for records", error))
+            }),
+        ];
+        let gatherer = Gatherer {
+            context: context.clone(),
+            live,
+            streams: pipeline.streams.clone(),
+            results: pipeline.results.clone(),
+        };
+        let gatherer =
+            supervise::spawn("numbers".to_owned(), context.stop.clone(), context.status.clone(), move || gatherer.run())?;
+        Ok(Self { dashboard, door, tasks, gatherer })
+    }
+
+    /// Waits for the servers' ends, once the stop switch is thrown.
+    pub(crate) fn join(self, runtime: &Handle) -> Result<()> {
+        let gathered = self.gatherer.join();
+        for task in self.tasks {
+            // Clients that hold a connection open don't hold the process.
+            let ended = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(3), task).await });
+            if let Ok(Ok(Err(error))) = ended {
+                return Err(error);
+            }
+        }
+        gathered
+    }
+}
+
+struct Gatherer {
+    context: Context,
+    live: Live,
+    streams: Vec<PipelineStream>,
+    results: Vec<ResultTopic>,
+}
+
+impl Gatherer {
+    fn run(&self) -> Result<()> {
+        let reader = Reader::new(&self.context.connection, &ReaderOptions::default())?;
+        loop {
+            let ends = self.streams.iter().map(|stream| raw_end(&reader, stream)).collect::<Result<Vec<_>>>();
+            match &ends {
+                Ok(_) => self.live.set_peer("kafka", true, &self.context.connection.brokers),
+                Err(error) => self.live.set_peer("kafka", false, &error.to_string()),
+            }
+            for (index, stream) in self.streams.iter().enumerate() {
+                let end = ends.as_ref().ok().and_then(|ends| ends.get(index)).copied();
+                self.show_stream(stream, end);
+            }
+            self.show_queries();
+            let troubles = self.context.status.troubles();
+            for (stage, steps) in self.context.status.all_steps() {
+                self.live.set_stage(&stage, StageNumbers { steps, trouble: troubles.get(&stage).cloned() });
+            }
+            for (stage, trouble) in &troubles {
+                let steps = self.context.status.steps(stage);
+                self.live.set_stage(stage, StageNumbers { steps, trouble: Some(trouble.clone()) });
+            }
+            self.live.record_latencies_ms(&self.context.status.take_latencies_ms());
+            if self.context.stop.wait(EVERY) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn show_stream(&self, stream: &PipelineStream, raw_end: Option<u64>) {
+        let progress = self.context.status.validated(&stream.name);
+        let raw_done = progress.iter().map(|progress| u64::try_from(progress.raw_offset).unwrap_or(0)).sum();
+        let mut rejected = std::collections::BTreeMap::new();
+        for (reason, count) in progress.iter().flat_map(|progress| &progress.rejected) {
+            *rejected.entry(reason.clone()).or_insert(0) += count;
+        }
+        let partitions: Vec<PartitionNumbers> = progress
+            .iter()
+            .map(|progress| PartitionNumbers {
+                partition: progress.partition,
+                watermark_us: progress.watermark_us,
+                idle: progress.idle,
+            })
+            .collect();
+        let watermark_us = model::progress::stream_watermark_us(progress.iter().map(|progress| progress.watermark_us));
+        self.live.set_stream(
+            &stream.name,
+            StreamNumbers {
+                raw_end: raw_end.unwrap_or(raw_done),
+                raw_done,
+                validated: progress.iter().map(|progress| progress.validated).sum(),
+                rejected,
+                watermark_us,
+                partitions,
+            },
+        );
+    }
+
+    fn show_queries(&self) {
+        let stored = self.context.status.stored_rows();
+        let queries = self.context.status.queries();
+        for result in &self.results {
+            let status = queries.get(&result.query.name).cloned().unwrap_or_default();
+            self.live.set_query(
+                &result.query.name,
+                QueryNumbers {
+                    rows_published: status.metrics.rows_published,
+                    windows_open: status.metrics.windows_open,
+                    groups_open: status.metrics.groups_open,
+                    state_bytes: status.metrics.state_bytes,
+                    stored_rows: stored.get(&result.table().name).copied().unwrap_or(0),
+                    latest: status.latest,
+                },
+            );
+        }
+    }
+}
+
+fn raw_end(reader: &Reader, stream: &PipelineStream) -> Result<u64> {
+    let mut sum = 0;
+    for number in 0..stream.topics.partitions {
+        let end = reader.range(&TopicPartition::new(stream.topics.raw.as_str(), number))?.1;
+        sum += u64::try_from(end).unwrap_or(0);
+    }
+    Ok(sum)
+}
