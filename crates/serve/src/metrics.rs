@@ -1,0 +1,157 @@
+//! The inventory of metrics, in OpenMetrics text (<https://prometheus.io/docs/specs/om/open_metrics_spec/>), which Prometheus reads.
+//!
+//! | name | kind | says |
+//! | --- | --- | --- |
+//! | `tillstream_records_total{stream,outcome}` | counter | records with a verdict; outcome is `validated` or `rejected` |
+//! | `tillstream_rejects_total{stream,reason}` | counter | rejected records by reason |
+//! | `tillstream_lag_records{stream}` | gauge | records that wait for a verdict |
+//! | `tillstream_watermark_timestamp_seconds{stream,partition}` | gauge | event time below which nothing is accepted any more |
+//! | `tillstream_end_to_end_latency_seconds` | histogram | time from producing a record to its result being stored |
+//! | `tillstream_query_state_bytes{query}` | gauge | bytes of a query's state |
+//! | `tillstream_query_windows_open{query}`, `tillstream_query_groups_open{query}` | gauge | what the state holds |
+//! | `tillstream_query_rows_published_total{query}` | counter | result rows sent to the result topic |
+//! | `tillstream_query_rows_stored_total{query}` | counter | result rows that PostgreSQL acknowledged |
+//! | `tillstream_stage_steps_total{stage}` | counter | steps a stage has finished |
+//! | `tillstream_stage_up{stage}`, `tillstream_peer_up{peer}` | gauge | 1 while the stage works or the peer answers, else 0 |
+//! | `tillstream_build_info{version}` | info | 1 |
+
+use std::fmt::Error;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::live::{Live, State};
+use crate::numbers::QueryNumbers;
+
+/// Takes a metric's value out of a query's report.
+type Pick = fn(&QueryNumbers) -> u64;
+
+/// What the text is.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics of `live` as text.
+pub(crate) fn text(live: &Live) -> Result<String, Error> {
+    let mut registry = Registry::with_prefix("tillstream");
+    registry.register_collector(Box::new(Inventory { live: live.clone() }));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// Writes the newest numbers at each scrape.
+#[derive(Debug)]
+struct Inventory {
+    live: Live,
+}
+
+impl Collector for Inventory {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let info = [("version", env!("CARGO_PKG_VERSION"))];
+        encoder.encode_descriptor("build", "The running version", None, MetricType::Info)?.encode_info(&info)?;
+        let latency = self.live.latency_seconds();
+        let help = "Time from producing a record to its result being stored";
+        let metric =
+            encoder.encode_descriptor("end_to_end_latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        latency.encode(metric)?;
+        self.live.read(|state| {
+            streams(&mut encoder, state)?;
+            queries(&mut encoder, state)?;
+            stages(&mut encoder, state)
+        })
+    }
+}
+
+fn streams(encoder: &mut DescriptorEncoder<'_>, state: &State) -> Result<(), Error> {
+    let mut records = encoder.encode_descriptor("records", "Records with a verdict", None, MetricType::Counter)?;
+    for (name, stream) in &state.streams {
+        let numbers = &stream.numbers;
+        for (outcome, count) in [("validated", numbers.validated), ("rejected", numbers.rejected_total())] {
+            counter(&mut records, &[("stream", name.as_ref()), ("outcome", outcome)], count)?;
+        }
+    }
+    let mut rejects = encoder.encode_descriptor("rejects", "Rejected records by reason", None, MetricType::Counter)?;
+    for (name, stream) in &state.streams {
+        for (reason, count) in &stream.numbers.rejected {
+            counter(&mut rejects, &[("stream", name.as_ref()), ("reason", reason.as_str())], *count)?;
+        }
+    }
+    let records_unit = Unit::Other("records".to_owned());
+    let help = "Records that wait for a verdict";
+    let mut lag = encoder.encode_descriptor("lag", help, Some(&records_unit), MetricType::Gauge)?;
+    for (name, stream) in &state.streams {
+        gauge(&mut lag, &[("stream", name.as_ref())], stream.numbers.lag())?;
+    }
+    let help = "Event time below which no record is accepted any more";
+    let mut watermark =
+        encoder.encode_descriptor("watermark_timestamp", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+    for (name, stream) in &state.streams {
+        for partition in &stream.numbers.partitions {
+            let Some(time_us) = partition.watermark_us else { continue };
+            let number = partition.partition.to_string();
+            let labels = [("stream", name.as_ref()), ("partition", number.as_str())];
+            let seconds = ConstGauge::new(time_us as f64 / 1e6);
+            seconds.encode(watermark.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn queries(encoder: &mut DescriptorEncoder<'_>, state: &State) -> Result<(), Error> {
+    let gauges: [(&str, &str, Option<Unit>, Pick); 3] = [
+        ("query_state", "Bytes of a query's state", Some(Unit::Bytes), |numbers| numbers.state_bytes),
+        ("query_windows_open", "Windows that are open", None, |numbers| numbers.windows_open),
+        ("query_groups_open", "Groups that are open, over all windows", None, |numbers| numbers.groups_open),
+    ];
+    for (name, help, unit, value) in gauges {
+        let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+        for (query, of) in &state.queries {
+            gauge(&mut family, &[("query", query.as_ref())], value(&of.numbers))?;
+        }
+    }
+    let counters: [(&str, &str, Pick); 2] = [
+        ("query_rows_published", "Result rows sent to the result topic", |numbers| numbers.rows_published),
+        ("query_rows_stored", "Result rows that PostgreSQL acknowledged", |numbers| numbers.stored_rows),
+    ];
+    for (name, help, value) in counters {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (query, of) in &state.queries {
+            counter(&mut family, &[("query", query.as_ref())], value(&of.numbers))?;
+        }
+    }
+    Ok(())
+}
+
+fn stages(encoder: &mut DescriptorEncoder<'_>, state: &State) -> Result<(), Error> {
+    let mut steps =
+        encoder.encode_descriptor("stage_steps", "Steps a stage has finished", None, MetricType::Counter)?;
+    for (stage, of) in &state.stages {
+        counter(&mut steps, &[("stage", stage.as_ref())], of.numbers.steps)?;
+    }
+    let help = "1 while the stage works, 0 while it waits or has failed";
+    let mut up = encoder.encode_descriptor("stage_up", help, None, MetricType::Gauge)?;
+    for (stage, of) in &state.stages {
+        gauge(&mut up, &[("stage", stage.as_ref())], u64::from(of.numbers.trouble.is_none()))?;
+    }
+    let help = "1 while the peer answers, else 0";
+    let mut up = encoder.encode_descriptor("peer_up", help, None, MetricType::Gauge)?;
+    for (peer, of) in &state.peers {
+        gauge(&mut up, &[("peer", peer.as_ref())], u64::from(of.ok))?;
+    }
+    Ok(())
+}
+
+fn counter<const N: usize>(
+    family: &mut MetricEncoder<'_>,
+    labels: &[(&str, &str); N],
+    count: u64,
+) -> Result<(), Error> {
+    ConstCounter::new(count).encode(family.encode_family(labels)?)
+}
+
+fn gauge<const N: usize>(family: &mut MetricEncoder<'_>, labels: &[(&str, &str); N], value: u64) -> Result<(), Error> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(family.encode_family(labels)?)
+}
