@@ -86,16 +86,24 @@ fn a_running_pipeline_shows_itself_to_other_tools() {
         prepare(command, directory.path());
         command.args(["up", "shop"]);
     });
-    let line = up.wait_for_line(DEADLINE, |line| line.starts_with("kcat "));
-    let broker = line.split_whitespace().skip_while(|word| *word != "-b").nth(1).expect("the line has the broker");
-    // The project's own input is being loaded: ask until all of it has its verdict.
-    let commands = block("while-it-runs").replace("127.0.0.1:9092", broker);
-    let mut output = String::new();
+    up.wait_for_line(DEADLINE, |line| line.starts_with("registry "));
+    let lines = [up.stdout(), up.stderr()].concat();
+    let word = |start: &str, number: usize| {
+        let line = lines.iter().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}? {lines:?}"));
+        line.split_whitespace().nth(number).expect("the line has the word").to_owned()
+    };
+    let door = word("records ", 2);
+    let door = door.trim_start_matches("http://").split('/').next().expect("an address");
+    let commands = block("while-it-runs").replace("127.0.0.1:9092", &word("kcat ", 3)).replace("127.0.0.1:7601", door);
+    // The project's own input is being loaded: ask until all of it has its verdict. The order sent again and again counts once.
+    let wanted = ["\"appended\":1", "ts.reason=duplicate", "ts.rule=positive_quantity", "89.00", "2.40"];
     testkit::wait_for("the rejected records and the windows to be there", DEADLINE, || {
-        output = run(directory.path(), &commands);
-        output.contains("ts.reason=duplicate") && output.contains("ts.rule=positive_quantity") && output.contains("89.00")
+        let output = run(directory.path(), &commands);
+        wanted.iter().all(|part| output.contains(part)).then_some(())
     });
-    up.signal(nix::sys::signal::Signal::SIGINT);
+    let metrics = run(directory.path(), &format!("curl -sSf {}metrics && curl -sSf {0}livez", word("dashboard ", 1)));
+    assert_holds(&metrics, &["# TYPE tillstream_"]);
+    run(directory.path(), &format!("kill -INT {}", up.id()));
     let status = up.wait(DEADLINE);
     assert!(status.success(), "{status} after Ctrl-C; {}", up.tail());
 }
@@ -124,7 +132,8 @@ fn exit_codes_are_those_that_the_readme_lists() {
     assert_holds(&stderr, &["bad.csv.rejected.jsonl"]);
 
     let closed = testkit::free_port();
-    let postgres = format!("tillstream sql shop 'SELECT 1' --set connections.postgres.url=postgres://a@127.0.0.1:{closed}/a");
+    let postgres =
+        format!("tillstream sql shop 'SELECT 1' --set connections.postgres.url=postgres://a@127.0.0.1:{closed}/a");
     let (exit, stderr) = code(&postgres);
     assert_eq!(exit, 4, "{stderr}");
 }

@@ -1,5 +1,11 @@
 //! A year of real receipts through the whole pipeline, compared to the cent with what DuckDB computes from the same files.
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test reports by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test reports by panicking"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,7 +57,9 @@ fn assert_equal_to_truth(project: &ProjectDir, truth: &Path) {
 fn versions(project: &ProjectDir) -> Vec<String> {
     RESULTS
         .iter()
-        .map(|(name, _)| project.sql_value(&format!("SELECT max(updated_at), sum(folded_rows), count(*) FROM results.{name}")))
+        .map(|(name, _)| {
+            project.sql_value(&format!("SELECT max(updated_at), sum(folded_rows), count(*) FROM results.{name}"))
+        })
         .collect()
 }
 
@@ -104,25 +112,24 @@ fn kills_at_any_moment_lose_and_repeat_nothing() {
     let mut killed = 0;
     for _ in 0..3 {
         let mut process = project.start("up", &["--drain"]);
-        // The load begins once the broker and PostgreSQL are up; the moments lie in it and after it.
-        testkit::wait_for("the pipeline's start", Duration::from_secs(60), || {
-            (project.data_dir().join("addresses.json").exists() || !process.is_running()).then_some(())
-        });
-        let moment = Duration::from_millis(300 + random.below(5_000));
+        // From here on it loads, validates, processes and stores at the same time.
+        process.wait_for_line(Duration::from_secs(60), |line| line.contains("the store stage starts"));
+        let moment = Duration::from_millis(random.below(6_000));
         if process.run_for(moment) {
             process.kill();
             killed += 1;
             eprintln!("killed after {moment:?} (seed {seed})");
         }
-        // It is the kill's, whose process is gone: the next start must see that by itself.
-        drop(process);
     }
     assert!(killed >= 2, "only {killed} of 3 kills met a running process; the machine is too fast for this test");
     let summary = drain(&project);
     assert_eq!(summary["raw"], rows, "each row of the file lies in the raw topic once; {summary}");
     let rejected = summary["rejected"].as_object().expect("reasons").values().filter_map(Value::as_u64).sum::<u64>();
     assert_eq!(summary["validated"].as_u64().expect("a number") + rejected, rows, "{summary}");
-    assert_eq!(summary["rejected"].as_object().map(|reasons| reasons.keys().cloned().collect::<Vec<_>>()), Some(vec!["rule".into()]));
+    assert_eq!(
+        summary["rejected"].as_object().map(|reasons| reasons.keys().cloned().collect::<Vec<_>>()),
+        Some(vec!["rule".into()])
+    );
     assert_equal_to_truth(&project, expected.path());
 }
 
@@ -143,7 +150,8 @@ fn input_that_comes_after_a_drain_goes_into_the_same_windows() {
         "data/transactions.parquet }\n  - { stream: sales, file: data/second.parquet }\n",
     );
     assert_eq!(drain(&project)["raw"], first + second);
-    let loaded = project.run("load", &[part("third.parquet").to_str().expect("a path"), "--stream", "sales", "--output", "json"]);
+    let loaded = project
+        .run("load", &[part("third.parquet").to_str().expect("a path"), "--stream", "sales", "--output", "json"]);
     assert_eq!(loaded.code, Some(0), "{}", loaded.stderr);
     let loaded: Value = serde_json::from_str(&loaded.stdout).expect("JSON");
     assert_eq!(loaded, serde_json::json!({ "sent": third, "already": 0, "refused": 0 }));

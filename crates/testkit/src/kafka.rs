@@ -1,6 +1,73 @@
-//! The run's Apache Kafka.
+//! The run's Apache Kafka, and raw records past all of our own code.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bootstrap address of the run's Apache Kafka. Tests take topic names from [`crate::unique_name`] so that they don't meet.
 pub fn bootstrap() -> String {
     crate::service_address("TILLSTREAM_TEST_KAFKA")
+}
+
+/// Deletes all topics of the run's Apache Kafka whose names begin with `prefix`, as far as that goes.
+pub fn delete_topics_with_prefix(prefix: &str) {
+    assert!(!prefix.is_empty(), "an empty prefix means all topics");
+    let prefix = prefix.to_owned();
+    let work = move || {
+        let client: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", bootstrap()).create().expect("an admin client");
+        let Ok(metadata) = client.inner().fetch_metadata(None, TIMEOUT) else { return };
+        let names: Vec<&str> =
+            metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with(&prefix)).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        // What is left over costs the run's Kafka some disk and nothing else.
+        drop(runtime.block_on(client.delete_topics(&names, &AdminOptions::new())));
+    };
+    // Not on the test's own thread, which may be in a runtime.
+    drop(std::thread::spawn(work).join());
+}
+
+/// A record for [`produce`].
+#[derive(Debug, Clone, Default)]
+pub struct RawRecord {
+    /// Key, if any.
+    pub key: Option<Vec<u8>>,
+    /// Value; null if `None`.
+    pub value: Option<Vec<u8>>,
+    /// Partition, if not the client's choice.
+    pub partition: Option<i32>,
+}
+
+/// Sends records as they are, and waits until all are acknowledged.
+///
+/// # Panics
+/// When one isn't.
+pub fn produce(brokers: &str, topic: &str, records: &[RawRecord]) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("message.max.bytes", "10000000")
+        .set("acks", "all")
+        .create()
+        .expect("a producer");
+    for record in records {
+        let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
+        if let Some(key) = &record.key {
+            message = message.key(key);
+        }
+        if let Some(value) = &record.value {
+            message = message.payload(value);
+        }
+        if let Some(partition) = record.partition {
+            message = message.partition(partition);
+        }
+        producer.send(message).unwrap_or_else(|(error, _)| panic!("{topic}: {error}"));
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(TIMEOUT).unwrap_or_else(|error| panic!("{topic}: {error}"));
+    assert_eq!(producer.in_flight_count(), 0, "records to {topic} are unacknowledged");
 }

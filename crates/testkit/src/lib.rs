@@ -14,6 +14,9 @@ pub mod kafka;
 pub mod names;
 pub mod postgres;
 pub mod process;
+pub mod project;
+pub mod python;
+pub mod random;
 pub mod wait;
 
 pub use names::{free_port, unique_name};

@@ -30,6 +30,14 @@ impl Supervised {
     pub fn start(program: &Path, configure: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(program);
         configure(&mut command);
+        Self::spawn(command)
+    }
+
+    /// Starts a command that is complete.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let name = format!("{command:?}");
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -89,6 +97,15 @@ impl Supervised {
             assert!(start.elapsed() < deadline, "{} ran past {deadline:?}; {}", self.name, self.tail());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Lets it run for `duration`, or until it ends by itself; true if it still runs.
+    pub fn run_for(&mut self, duration: Duration) -> bool {
+        let start = Instant::now();
+        while self.is_running() && start.elapsed() < duration {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.is_running()
     }
 
     /// Waits for a line of standard output or error that `matches`.
