@@ -110,6 +110,7 @@ impl Carrier {
             }
             self.carry(&writer, together, &mut number)?;
             self.context.status.step(NAME);
+            self.context.status.set_trouble(NAME, None);
         }
         Ok(())
     }

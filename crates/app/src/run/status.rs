@@ -54,10 +54,9 @@ impl Status {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a step of a stage that went well and forgets its trouble.
+    /// Counts a step of a stage that went well.
     pub(crate) fn step(&self, stage: &str) {
         let mut inner = self.lock();
-        inner.trouble.remove(stage);
         match inner.steps.get_mut(stage) {
             Some(steps) => *steps += 1,
             None => {

@@ -22,6 +22,8 @@ const POLL: Duration = Duration::from_millis(20);
 /// Least time between two progress records of a partition that has more to read.
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a partition waits before the registry is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 const ENDS_EVERY: Duration = Duration::from_millis(500);
 /// Silence of a partition that is being read after which nothing more is expected of it.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -52,6 +54,9 @@ struct Partition {
     published_at: Duration,
     /// Kafka timestamp of a record validated since the last acknowledgement, for the latency probe.
     probe_timestamp_ms: Option<i64>,
+    /// When to ask the registry again for the schema that the next block waits for, and what it waits for.
+    waits_until: Duration,
+    trouble: Option<String>,
 }
 
 impl Partition {
@@ -132,7 +137,8 @@ impl<'a> Session<'a> {
     /// Reads what is there into the partitions' queues and pauses those that are full.
     fn fetch(&mut self) -> Result<()> {
         let clock = &self.stage.context.clock;
-        let waiting = self.partitions.iter().any(|partition| !partition.queue.is_empty());
+        let now = clock.elapsed();
+        let waiting = self.partitions.iter().any(|partition| !partition.queue.is_empty() && partition.waits_until <= now);
         let wait = if waiting { Duration::ZERO } else { POLL };
         for block in self.reader.poll(model::limits::BATCH_RECORDS_MAX, wait)? {
             let Some(partition) = self.partitions.iter_mut().find(|known| known.raw.partition == block.partition) else {
@@ -146,12 +152,9 @@ impl<'a> Session<'a> {
                 partition.is_paused = true;
             }
         }
-        match self.reader.outage() {
-            Some(outage) => {
-                self.stage.context.status.set_trouble(&self.stage.name, Some(format!("waiting for kafka: {outage}")));
-            }
-            None => self.stage.context.status.set_trouble(&self.stage.name, None),
-        }
+        let outage = self.reader.outage().map(|outage| format!("waiting for kafka: {outage}"));
+        let trouble = outage.or_else(|| self.partitions.iter().find_map(|partition| partition.trouble.clone()));
+        self.stage.context.status.set_trouble(&self.stage.name, trouble);
         Ok(())
     }
 
@@ -188,12 +191,17 @@ impl<'a> Session<'a> {
         let context = &self.stage.context;
         let Some(partition) = self.partitions.get_mut(index) else { return Ok(false) };
         let Some(block) = partition.queue.front() else { return Ok(false) };
+        if context.clock.elapsed() < partition.waits_until {
+            return Ok(false);
+        }
+        partition.trouble = None;
         let verdicts = match partition.validator.validate(block, context.clock.now_us(), &*context.schemas) {
             Ok(verdicts) => verdicts,
             Err(error @ (validate::Error::Registry(model::SchemaError::Unavailable { .. }) | validate::Error::SchemaGrace { .. })) => {
-                context.status.set_trouble(&self.stage.name, Some(error.to_string()));
+                // The other partitions go on meanwhile.
                 tracing::debug!(stage = %self.stage.name, %error, "waiting");
-                context.stop.wait(Duration::from_millis(100));
+                partition.waits_until = context.clock.elapsed() + ASK_AGAIN;
+                partition.trouble = Some(error.to_string());
                 return Ok(false);
             }
             Err(error) => return Err(error.into()),
@@ -344,6 +352,8 @@ fn open_partition(stage: &ValidateStage, reader: &Reader, raw_id: &TopicId, prog
         published: progress,
         published_at: Duration::ZERO,
         probe_timestamp_ms: None,
+        waits_until: Duration::ZERO,
+        trouble: None,
     })
 }
 
