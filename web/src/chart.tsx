@@ -19,6 +19,8 @@ interface Props {
   lines: Line[];
   text: (value: number | null | undefined) => string;
   height: number;
+  /** The vertical axis reaches at least this far. */
+  least: number;
   /** Changes with the theme, as a canvas has no custom properties. */
   theme: string;
 }
@@ -33,7 +35,7 @@ function resolve(property: string): string {
   return color;
 }
 
-function options({ lines, height, text }: Props, width: number, hover: (index: number | null) => void): uPlot.Options {
+function options({ lines, height, text, least }: Props, width: number, hover: (index: number | null) => void): uPlot.Options {
   const axis = { stroke: resolve('--faint'), grid: { stroke: resolve('--line'), width: 1 }, ticks: { show: false }, font: '11px system-ui, sans-serif' };
   return {
     width,
@@ -41,9 +43,9 @@ function options({ lines, height, text }: Props, width: number, hover: (index: n
     legend: { show: false },
     padding: [8, 4, 0, 0],
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
-    scales: { y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
+    scales: { y: { range: (_, __, max) => [0, Math.max((max ?? 0) * 1.1, least)] } },
     axes: [
-      { ...axis, size: 26, space: 80, values: (_, at) => at.map((seconds) => format.clock(seconds)) },
+      { ...axis, size: 22, space: 72, values: (_, at) => at.map((seconds) => format.clock(seconds)) },
       { ...axis, size: 48, space: 32, values: (_, at) => at.map((value) => text(value)) },
     ],
     series: [

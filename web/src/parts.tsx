@@ -49,7 +49,7 @@ export function Tiles({ live }: { live: Live }) {
       <Tile label="Latency p50" value={p50} unit={p50Unit} note={latency ? `end to end, last ${live.latency_window_s} s` : 'no results lately'} />
       <Tile label="Latency p99" value={p99} unit={p99Unit} note={latency ? `longest ${format.spanText(latency.max)}` : 'no results lately'} />
       <Tile label="Lag" value={format.count(totals.lag)} unit="records" note={`${format.rate(totals.done_per_second)}/s are worked off`} warn={live.health.level === 'behind'} />
-      <Tile label="Watermark age" value={age} unit={ageUnit} note="event time still open" />
+      <Tile label="Watermark age" value={age} unit={ageUnit} note="event time behind the clock" />
       <Tile label="Rejected" value={format.rate(totals.rejected_per_second)} unit="records/s" note={`${format.share(totals.rejected, seen)} of all so far`} />
     </section>
   );
@@ -65,6 +65,7 @@ export function Charts({ history, theme }: { history: History; theme: string }) 
           times={times}
           text={format.rate}
           height={170}
+          least={10}
           theme={theme}
           lines={[
             { label: 'input', color: '--one', values: history.input_per_second },
@@ -78,6 +79,7 @@ export function Charts({ history, theme }: { history: History; theme: string }) 
           times={times}
           text={format.spanText}
           height={170}
+          least={20}
           theme={theme}
           lines={[
             { label: 'p99', color: '--three', values: history.p99_ms },
@@ -200,10 +202,11 @@ export function QueryCard({ query, history, theme }: { query: Query; history: Hi
   const facts: [string, string][] = [
     ['rows published', format.count(query.rows_published)],
     ['in PostgreSQL', format.count(query.stored_rows)],
-    ['windows open', format.count(query.windows_open)],
-    ['groups open', format.count(query.groups_open)],
-    ['state', format.bytes(query.state_bytes)],
   ];
+  // A query without windows or groups has nothing to tell of them.
+  if (query.windows_open > 0) facts.push(['windows open', format.count(query.windows_open)]);
+  if (query.groups_open > 0) facts.push(['groups open', format.count(query.groups_open)]);
+  if (query.state_bytes > 0) facts.push(['state', format.bytes(query.state_bytes)]);
   return (
     <article class="card query">
       <h3>{query.name}</h3>
@@ -220,6 +223,7 @@ export function QueryCard({ query, history, theme }: { query: Query; history: Hi
         times={history.time_us.map((us) => us / 1e6)}
         text={format.rate}
         height={96}
+        least={5}
         theme={theme}
         lines={[{ label: 'rows', color: '--one', values: history.queries[query.name] ?? [] }]}
       />
