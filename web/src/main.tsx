@@ -58,7 +58,7 @@ function Badge({ link, live }: { link: Link; live: Live | null }) {
 function Empty({ live }: { live: Live }) {
   const streams = live.streams.map((stream) => stream.name);
   return (
-    <section class="card empty">
+    <section class="card nothing">
       <h2>No records yet</h2>
       <p>
         {streams.length > 0 ? `Waiting for records of ${streams.join(', ')}. ` : ''}
