@@ -2,6 +2,7 @@
 //!
 //! `cli` has a file per command; `run` wires the stages and knows their order. Everything else is in the other crates.
 
+mod bench;
 mod cli;
 mod error;
 mod run;

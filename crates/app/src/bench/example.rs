@@ -59,7 +59,8 @@ impl Example {
         std::fs::create_dir_all(&parent).map_err(failed(&parent))?;
         let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(&parent).map_err(failed(&parent))?;
         // The private PostgreSQL runs as another user when we are root.
-        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).map_err(failed(directory.path()))?;
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))
+            .map_err(failed(directory.path()))?;
         let rows = format!("queries/{ROWS}.sql");
         for (name, text) in FILES.into_iter().filter(|(name, _)| queries == Queries::All || *name != rows) {
             let path = directory.path().join(name);

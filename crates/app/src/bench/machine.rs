@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::Clock;
 use serde::Serialize;
 
 /// Ticks of `/proc/…/stat` in a second: `USER_HZ`, which is 100 on every Linux that PostgreSQL and Rust run on.
@@ -46,7 +47,8 @@ pub(crate) fn cpu_time(process: &str) -> Duration {
     let stat = read(&format!("/proc/{process}/stat"));
     // The second field is the name in brackets and may hold spaces; user and system time are the 14th and 15th.
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: f64 = after_name.split_whitespace().skip(11).take(2).filter_map(|number| number.parse::<f64>().ok()).sum();
+    let ticks: f64 =
+        after_name.split_whitespace().skip(11).take(2).filter_map(|number| number.parse::<f64>().ok()).sum();
     Duration::from_secs_f64(ticks / TICKS_PER_S)
 }
 
@@ -56,8 +58,47 @@ pub(crate) fn machine_cpu_time() -> Duration {
     let numbers = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
     let all: Vec<f64> = numbers.filter_map(|number| number.parse().ok()).collect();
     // user, nice, system, idle, iowait, irq, softirq, steal: all but idle and iowait, and the guest times are in user already.
-    let ticks: f64 = all.iter().take(8).enumerate().filter(|(index, _)| ![3, 4].contains(index)).map(|(_, ticks)| ticks).sum();
+    let ticks: f64 =
+        all.iter().take(8).enumerate().filter(|(index, _)| ![3, 4].contains(index)).map(|(_, ticks)| ticks).sum();
     Duration::from_secs_f64(ticks / TICKS_PER_S)
+}
+
+/// Processor time used since a moment.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    at: Duration,
+    process: Duration,
+    machine: Duration,
+}
+
+/// What was used, on average.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Used {
+    pub(crate) seconds: f64,
+    /// Processor time of this process per second.
+    pub(crate) process_cores: f64,
+    /// Processor time of the whole machine per second.
+    pub(crate) machine_cores: f64,
+}
+
+impl Usage {
+    pub(crate) fn start(clock: &dyn Clock) -> Self {
+        Self { at: clock.elapsed(), process: cpu_time("self"), machine: machine_cpu_time() }
+    }
+
+    /// When it started, by the clock's `elapsed`.
+    pub(crate) fn at(&self) -> Duration {
+        self.at
+    }
+
+    pub(crate) fn stop(&self, clock: &dyn Clock) -> Used {
+        let seconds = clock.elapsed().saturating_sub(self.at).as_secs_f64().max(0.001);
+        Used {
+            seconds,
+            process_cores: cpu_time("self").saturating_sub(self.process).as_secs_f64() / seconds,
+            machine_cores: machine_cpu_time().saturating_sub(self.machine).as_secs_f64() / seconds,
+        }
+    }
 }
 
 /// How the running binary was built.

@@ -1,5 +1,6 @@
 //! The command line: one file per command. Data goes to standard output, talk to standard error.
 
+mod bench;
 mod broker;
 mod check;
 mod generate;
@@ -50,6 +51,7 @@ enum Command {
     Generate(generate::Generate),
     Load(load::LoadCommand),
     Sql(sql::Sql),
+    Bench(bench::Bench),
     Broker(broker::BrokerCommand),
     Registry(registry::RegistryCommand),
 }
@@ -74,6 +76,7 @@ impl Cli {
             Command::Generate(command) => command.run(),
             Command::Load(command) => command.run(),
             Command::Sql(command) => command.run(),
+            Command::Bench(command) => command.run(),
             Command::Broker(command) => command.run(),
             Command::Registry(command) => command.run(),
         }
