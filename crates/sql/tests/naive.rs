@@ -612,13 +612,13 @@ proptest! {
             }
         }
         let schema = catalog().streams["s"].schema.clone();
-        let _: Result<_, _> = sql::Condition::compile(&words.join(" "), &schema);
+        drop(sql::Condition::compile(&words.join(" "), &schema));
     }
 
     #[test]
     fn any_text_is_refused_politely(text in "\\PC{0,60}") {
-        let _: Result<_, _> = sql::compile("q", &text, &catalog());
-        let _: Result<_, _> = sql::compile("q", &format!("SELECT {text} AS x FROM s"), &catalog());
+        drop(sql::compile("q", &text, &catalog()));
+        drop(sql::compile("q", &format!("SELECT {text} AS x FROM s"), &catalog()));
     }
 }
 

@@ -51,7 +51,7 @@ const AGGREGATES: [(&str, &str, &str); 7] = [
     (
         "`sum(number)`",
         "bigint; decimal(p+10,s); double",
-        "sum; NULL if all are NULL. Decimals may have 26 digits, so that 10^12 rows can't overflow. Over doubles with a warning",
+        "sum; NULL if all are NULL. Decimals have at most 26 digits, so that 10^12 rows add up exactly. Over doubles with a warning",
     ),
     ("`min(value)`", "as the value", "least; NULL if all are NULL"),
     ("`max(value)`", "as the value", "greatest; NULL if all are NULL"),

@@ -66,7 +66,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         &[],
         "concat(text, …)",
         "text",
-        "joined; NULL if one is NULL; the same as `||`",
+        "joined; NULL if one is NULL; the operator with two bars does the same",
         1..=64,
         |arguments| texts(arguments, kernels::CONCAT),
     ),

@@ -128,13 +128,6 @@ fn wrong_type(index: usize, array: &ArrayRef) -> DataFusionError {
 }
 
 impl Operands {
-    /// Operands that are whole columns.
-    #[cfg(test)]
-    pub(crate) fn columns(arrays: Vec<ArrayRef>) -> Self {
-        let rows = arrays.first().map_or(0, |array| array.len());
-        Self { scalar: vec![false; arrays.len()], arrays, rows }
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.arrays.len()
     }

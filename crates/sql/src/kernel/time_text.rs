@@ -139,7 +139,7 @@ fn parse_time(text: &str) -> Option<(i64, &str)> {
     };
     let (hours, width) = part(text, 24)?;
     let rest = text.get(width..)?;
-    let Some(rest) = rest.strip_prefix(':') else { return None };
+    let rest = rest.strip_prefix(':')?;
     let (minutes, width) = part(rest, 60)?;
     let rest = rest.get(width..)?;
     let minutes_us = (hours * 60 + minutes) * 60_000_000;
