@@ -12,9 +12,15 @@
 //! | file | says |
 //! | --- | --- |
 //! | `plan` | the result: `Query` and its parts; what operators do with it |
+//! | `expression` | compiled expressions and conditions |
 //! | `diagnostic` | findings, carets, suggestions |
 //! | `compile` | text to plan, clause by clause |
-//! | `expression` | compiled expressions and conditions |
+//! | `options`, `dialect`, `source` | the leading lines; how the text is read; its tokens and places |
+//! | `gate`, `from`, `select`, `group` | the clauses that are let through, and what they bind to |
+//! | `bind/` | expressions: names, types, implicit casts |
+//! | `functions/` | the allow-list of functions, and the list of those that are refused by name |
+//! | `typed`, `types`, `interval` | the typed tree; Spark's types and decimal rules; durations |
+//! | `lower`, `kernel/` | the tree as DataFusion's physical expressions, and our own kernels |
 
 mod bind;
 mod compile;
