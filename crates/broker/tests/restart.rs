@@ -5,6 +5,7 @@ mod common;
 mod scripts;
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -94,10 +95,14 @@ fn kill_while_producing(flush: &str) {
     let bootstrap = broker.bootstrap.clone();
     scripts::topics::create(&bootstrap, &topic, 1, &[]);
     let mut settings = config(&bootstrap);
-    settings.set("enable.idempotence", "true").set("linger.ms", "1").set("reconnect.backoff.max.ms", "50");
+    settings
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "1")
+        .set("reconnect.backoff.ms", "10")
+        .set("reconnect.backoff.max.ms", "50");
     let producer: BaseProducer<Acknowledged> = settings.create_with_context(Acknowledged::default()).unwrap();
     let stop = AtomicBool::new(false);
-    let sent = std::thread::scope(|scope| {
+    let (sent, _broker) = std::thread::scope(|scope| {
         let sending = scope.spawn(|| {
             let mut number = 0;
             while !stop.load(Ordering::SeqCst) {
@@ -121,7 +126,7 @@ fn kill_while_producing(flush: &str) {
             broker = ChildBroker::start(directory.path(), &bootstrap, flush);
         }
         stop.store(true, Ordering::SeqCst);
-        sending.join().unwrap()
+        (sending.join().unwrap(), broker)
     });
     producer.flush(TIMEOUT).unwrap();
     let acknowledged = std::mem::take(&mut *producer.context().offsets.lock().unwrap());
@@ -161,6 +166,35 @@ fn committed_offsets_survive_a_kill() {
     let broker = ChildBroker::start(directory.path(), "127.0.0.1:0", "os");
     let committed = scripts::groups::committed(&broker.bootstrap, &group, &topic, 2);
     assert_eq!(committed, [Offset::Offset(5), Offset::Offset(6)]);
+}
+
+/// With no room for more, producers are told, readers are served, and all goes on once there is room.
+#[test]
+fn a_full_disk_costs_nothing_that_was_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let topic = unique("full");
+    // A limit on the size of files stands for the full disk: writes fail halfway just so.
+    let broker = ChildBroker::start_with_file_limit(directory.path(), 300);
+    let bootstrap = &broker.bootstrap;
+    scripts::topics::create(bootstrap, &topic, 1, &[]);
+    let mut settings = config(bootstrap);
+    settings.set("message.timeout.ms", "1500").set("batch.num.messages", "10");
+    let records: Vec<Record> = (0..1_000).map(|number| Record::new(number.to_string(), "x".repeat(1_000))).collect();
+    let became = scripts::send(&settings, &topic, &records);
+    let acknowledged: Vec<usize> = (0..).zip(&became).filter(|(_, became)| became.is_ok()).map(|(at, _)| at).collect();
+    assert!((100..400).contains(&acknowledged.len()), "{} were acknowledged", acknowledged.len());
+
+    let keys = |count: usize| -> Vec<usize> {
+        let messages = take(&reader(bootstrap, &topic, &[0], Offset::Beginning), count);
+        messages.iter().map(|message| std::str::from_utf8(message.key().unwrap()).unwrap().parse().unwrap()).collect()
+    };
+    assert_eq!(keys(acknowledged.len()), acknowledged);
+    let limit_off =
+        Command::new("prlimit").args([&format!("--pid={}", broker.id()), "--fsize=unlimited:unlimited"]).status();
+    assert!(limit_off.unwrap().success());
+    let after = send_all(&config(bootstrap), &topic, &[Record::new("5000", "y")]);
+    assert_eq!(after, [(0, acknowledged.len() as i64)]);
+    assert_eq!(keys(acknowledged.len() + 1), [acknowledged, vec![5_000]].concat());
 }
 
 #[tokio::test]

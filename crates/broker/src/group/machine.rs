@@ -213,19 +213,25 @@ impl Group {
         if was_leader {
             self.leader = Some(new.clone());
         }
-        let is_same = before.protocols == join.protocols;
-        let keeps = self.state == State::Stable && is_same && (!was_leader || join.may_skip_assignment);
+        // With the same subscription the assignment stands, and the group isn't disturbed.
+        let keeps = self.state == State::Stable && before.protocols == join.protocols;
         if keeps {
-            // Same subscription, so the assignment stands and the group isn't disturbed.
             member.awaits_join = None;
         }
         self.members.insert(new.clone(), member);
-        if keeps {
-            let joined = Joined { skip_assignment: was_leader, ..self.joined(&new) };
-            answers.push(Answer::Join(token, joined));
-        } else {
+        if !keeps {
             self.rebalance(now, answers);
+            return;
         }
+        let mut joined = self.joined(&new);
+        if was_leader && join.may_skip_assignment {
+            joined.skip_assignment = true;
+        } else if was_leader {
+            // An older client would assign anew if it were told that it leads.
+            joined.leader = old.to_owned();
+            joined.members.clear();
+        }
+        answers.push(Answer::Join(token, joined));
     }
 
     /// A member asks for its assignment; the leader brings everybody's.

@@ -188,7 +188,12 @@ fn a_static_member_that_comes_back_disturbs_nobody_and_fences_its_former_self() 
     let answers = group.join(at(2), &fixed("b"), 3);
     let back = joined(&answers)[0];
     assert_eq!((back.error, back.generation, back.member_id.as_str(), back.skip_assignment), (None, 1, "b", true));
-    let answers = group.sync(at(3), who("b"), 1, (None, None), &BTreeMap::new(), 4);
+    // A client that can't skip the assignment isn't told that it leads.
+    let older = Join { may_skip_assignment: false, ..fixed("b") };
+    let answers = group.join(at(2), &Join { new_member_id: "c".to_owned(), ..older }, 9);
+    let back = joined(&answers)[0];
+    assert_eq!((back.generation, back.leader.as_str(), back.members.len()), (1, "b", 0));
+    let answers = group.sync(at(3), who("c"), 1, (None, None), &BTreeMap::new(), 4);
     assert_eq!(&synced(&answers)[0].assignment[..], b"mine");
     let former = Identity { member_id: "a", instance_id: Some("one") };
     assert_eq!(group.heartbeat(at(4), former, 1), Err(ResponseError::FencedInstanceId));

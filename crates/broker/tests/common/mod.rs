@@ -67,6 +67,7 @@ impl Drop for TestBroker {
 const CHILD_DIR: &str = "BROKER_TEST_CHILD_DIR";
 const CHILD_FLUSH: &str = "BROKER_TEST_CHILD_FLUSH";
 const CHILD_LISTEN: &str = "BROKER_TEST_CHILD_LISTEN";
+const CHILD_ARGUMENTS: [&str; 3] = ["--exact", "child_broker", "--nocapture"];
 const READY: &str = "broker listens on ";
 
 /// A broker in a process of its own: this test's program, run again for the test `child_broker`, which calls [`run_as_child`].
@@ -77,14 +78,21 @@ pub struct ChildBroker {
 
 impl ChildBroker {
     pub fn start(data_dir: &Path, listen: &str, flush: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_broker", "--nocapture"])
-            .env(CHILD_DIR, data_dir)
-            .env(CHILD_FLUSH, flush)
-            .env(CHILD_LISTEN, listen)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        Self::spawn(command.args(CHILD_ARGUMENTS), data_dir, listen, flush)
+    }
+
+    /// One that can't write files beyond so many KiB.
+    pub fn start_with_file_limit(data_dir: &Path, kib: u32) -> Self {
+        let mut command = Command::new("bash");
+        let script = format!("trap '' XFSZ; ulimit -S -f {kib}; exec \"$0\" \"$@\"");
+        command.arg("-c").arg(script).arg(std::env::current_exe().unwrap()).args(CHILD_ARGUMENTS);
+        Self::spawn(&mut command, data_dir, "127.0.0.1:0", "os")
+    }
+
+    fn spawn(command: &mut Command, data_dir: &Path, listen: &str, flush: &str) -> Self {
+        command.env(CHILD_DIR, data_dir).env(CHILD_FLUSH, flush).env(CHILD_LISTEN, listen);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let bootstrap = loop {
             let line = lines.next().expect("the child says where it listens").unwrap();
@@ -93,6 +101,11 @@ impl ChildBroker {
             }
         };
         Self { child, bootstrap }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -47,8 +48,14 @@ pub fn poll_until(
         assert!(Instant::now() < deadline, "timed out: {what}; read {} records", read.len());
         for member in members {
             if let Some(message) = member.poll(Duration::from_millis(20)) {
-                let message = message.unwrap();
-                read.push((message.partition(), message.offset()));
+                match message {
+                    Ok(message) => read.push((message.partition(), message.offset())),
+                    // Told while a broker restarts; the member goes on by itself.
+                    Err(KafkaError::MessageConsumption(
+                        RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+                    )) => {}
+                    Err(error) => panic!("{error}"),
+                }
             }
         }
     }
