@@ -32,10 +32,7 @@ fn service_address(variable: &str) -> String {
     let file = cache_dir().join("services").join("environment");
     std::fs::read_to_string(&file)
         .ok()
-        .and_then(|text| {
-            let line = text.lines().find_map(|line| line.strip_prefix(&format!("{variable}=")).map(str::to_owned));
-            line
-        })
+        .and_then(|text| text.lines().find_map(|line| line.strip_prefix(&format!("{variable}=")).map(str::to_owned)))
         .unwrap_or_else(|| {
             panic!(
                 "{variable} is not set: run the tests by `./dev test`, or start the peers with `./dev services start`"
