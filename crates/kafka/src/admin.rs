@@ -1,7 +1,7 @@
 //! Making and describing topics.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 use model::TopicId;
@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 use crate::topic_id;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause between two looks for a topic that was just made.
+const TOPIC_POLL: Duration = Duration::from_millis(20);
 
 /// A topic to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +65,8 @@ impl Admin {
         Ok(Self { client, brokers: connection.brokers.clone() })
     }
 
-    /// Makes the topics; one that exists is left as it is.
+    /// Makes the topics, and waits until the cluster shows them: it may confirm a topic before the broker that is asked next knows of it.
+    /// One that exists is left as it is.
     ///
     /// # Errors
     /// `Unavailable` when the cluster doesn't answer; `Refused` with its words for the first topic that it refuses.
@@ -81,6 +84,22 @@ impl Admin {
                     return Err(self.error(&KafkaError::AdminOp(code), &format!("creating topic {topic}")));
                 }
             }
+        }
+        specs.iter().try_for_each(|spec| self.wait_for_topic(&spec.name))
+    }
+
+    /// Waits until the cluster says how many partitions the topic has.
+    fn wait_for_topic(&self, name: &str) -> Result<()> {
+        let started = Instant::now();
+        while self.topic(name)?.is_none_or(|info| info.partitions < 1) {
+            if started.elapsed() > REQUEST_TIMEOUT {
+                return Err(Error::Unavailable {
+                    brokers: self.brokers.clone(),
+                    doing: format!("creating topic {name}"),
+                    reason: format!("it was confirmed, but isn't shown after {} s", REQUEST_TIMEOUT.as_secs()),
+                });
+            }
+            std::thread::sleep(TOPIC_POLL);
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
+use crate::run::peers::cannot_listen;
 use crate::run::pipeline::{Pipeline, PipelineStream};
 use crate::run::results::ResultTopic;
 use crate::run::supervise::{self, StageThread};
@@ -40,15 +41,18 @@ impl Servers {
     ) -> Result<Self> {
         let context = &pipeline.context;
         let live = Live::new(name, context.clock.clone());
-        let unavailable = |error: &dyn std::fmt::Display| Error::Unavailable(error.to_string());
-        let server = runtime.block_on(Server::bind(dashboard, live.clone())).map_err(|error| unavailable(&error))?;
+        let server = runtime.block_on(Server::bind(dashboard, live.clone())).map_err(|error| match error {
+            serve::Error::PortTaken { address } => {
+                cannot_listen("dashboard", "serve.listen", address, &std::io::ErrorKind::AddrInUse.into())
+            }
+            serve::Error::Bind { address, source } => cannot_listen("dashboard", "serve.listen", address, &source),
+            error => Error::Unavailable(error.to_string()),
+        })?;
         let dashboard = server.address();
         let (listen, router) = door;
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(listen)).map_err(|error| {
-            Error::Unavailable(format!(
-                "the door for records can't listen on {listen}: {error}; set ingest.listen to another port, or end what holds it"
-            ))
-        })?;
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind(listen))
+            .map_err(|error| cannot_listen("door for records", "ingest.listen", listen, &error))?;
         let door = listener.local_addr().map_err(|error| Error::system("asking for the door's address", error))?;
         let (stop, door_stop) = (context.stop.clone().thrown(), context.stop.clone().thrown());
         let tasks = vec![
@@ -65,7 +69,9 @@ impl Servers {
             results: pipeline.results.clone(),
         };
         let gatherer =
-            supervise::spawn("numbers".to_owned(), context.stop.clone(), context.status.clone(), move || gatherer.run())?;
+            supervise::spawn("numbers".to_owned(), context.stop.clone(), context.status.clone(), move || {
+                gatherer.run()
+            })?;
         Ok(Self { dashboard, door, tasks, gatherer })
     }
 

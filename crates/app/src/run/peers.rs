@@ -79,7 +79,15 @@ impl Peers {
         } else {
             None
         };
-        Ok(Self { connection, schemas: Arc::new(schemas), registry_url, runtime: runtime.clone(), stop, tasks, address_file })
+        Ok(Self {
+            connection,
+            schemas: Arc::new(schemas),
+            registry_url,
+            runtime: runtime.clone(),
+            stop,
+            tasks,
+            address_file,
+        })
     }
 
     /// Stops what this process has started: the registry first, since it writes to the broker.
@@ -102,7 +110,15 @@ impl Peers {
 }
 
 pub(crate) fn listen_address(what: &str, text: &str) -> Result<SocketAddr> {
-    text.parse().map_err(|_| Error::Project(format!("{what}.listen is {text:?}, which isn't HOST:PORT with a numeric host")))
+    text.parse()
+        .map_err(|_| Error::Project(format!("{what}.listen is {text:?}, which isn't HOST:PORT with a numeric host")))
+}
+
+/// An address that a server of ours can't have, with what to do. `setting` is where the address stands.
+pub(crate) fn cannot_listen(what: &str, setting: &str, address: SocketAddr, source: &std::io::Error) -> Error {
+    Error::Unavailable(format!(
+        "the {what} can't listen on {address}: {source}; stop what listens there, or choose another address: --set {setting}=127.0.0.1:0 takes a free port"
+    ))
 }
 
 fn start_broker(
@@ -121,10 +137,14 @@ fn start_broker(
         Flush::Every(interval) => FlushPolicy::Interval(u64::try_from(interval.0.as_millis()).unwrap_or(u64::MAX)),
         Flush::System => FlushPolicy::Os,
     };
-    let broker = runtime.block_on(Broker::bind(options)).map_err(|error| Error::Unavailable(error.to_string()))?;
+    let broker = runtime.block_on(Broker::bind(options)).map_err(|error| match error {
+        broker::Error::Listen { address, source } => cannot_listen("broker", "broker.listen", address, &source),
+        error => Error::Unavailable(error.to_string()),
+    })?;
     let address = broker.address();
     let shutdown = stop.clone().thrown();
-    let task = runtime.spawn(async move { broker.run(shutdown).await.map_err(|error| Error::Unavailable(error.to_string())) });
+    let task =
+        runtime.spawn(async move { broker.run(shutdown).await.map_err(|error| Error::Unavailable(error.to_string())) });
     tasks.push(("broker", task));
     Ok(address.to_string())
 }
@@ -145,10 +165,16 @@ fn start_registry(
         ..KafkaStorage::new(connection.brokers.clone())
     };
     let options = registry::Options::new(listen, Storage::Kafka(storage));
-    let server = runtime.block_on(Server::bind(options)).map_err(|error| Error::Unavailable(error.to_string()))?;
+    let server = runtime.block_on(Server::bind(options)).map_err(|error| match error {
+        registry::ServerError::Listen { address, source } => {
+            cannot_listen("registry", "registry.listen", address, &source)
+        }
+        error => Error::Unavailable(error.to_string()),
+    })?;
     let url = server.url();
     let shutdown = stop.clone().thrown();
-    let task = runtime.spawn(async move { server.run(shutdown).await.map_err(|error| Error::Unavailable(error.to_string())) });
+    let task =
+        runtime.spawn(async move { server.run(shutdown).await.map_err(|error| Error::Unavailable(error.to_string())) });
     tasks.push(("registry", task));
     Ok(url)
 }
@@ -202,13 +228,16 @@ impl Database {
         let connection = &settings.connections.postgres;
         let commit = if settings.store.synchronous_commit { SynchronousCommit::On } else { SynchronousCommit::Off };
         let (url, server) = if connection.is_embedded() {
-            let options = ServerOptions { database: project.name.clone(), synchronous_commit: commit, ..ServerOptions::default() };
+            let options = ServerOptions {
+                database: project.name.clone(),
+                synchronous_commit: commit,
+                ..ServerOptions::default()
+            };
             let server = runtime.block_on(private_server::start(&project.data_dir.join("postgres"), options))?;
             (server.url(), Some(server))
         } else {
-            let password = connection
-                .resolve_password(&project.directory)
-                .map_err(|error| Error::Project(error.to_string()))?;
+            let password =
+                connection.resolve_password(&project.directory).map_err(|error| Error::Project(error.to_string()))?;
             (with_password(&connection.url, password.as_ref().map(|password| password.expose_secret()))?, None)
         };
         let options = StoreOptions {

@@ -1,0 +1,128 @@
+//! Generated card payments against a running pipeline, on both columns: every raw record gets its verdict, and the windows say what the
+//! rows say.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test reports by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use testkit::project::{Column, ProjectDir};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tillstream");
+const RATE: u64 = 2_000;
+const SECONDS: u64 = 10;
+
+/// What each window query must hold, worked out by PostgreSQL from the rows of `payments_enriched`, which it joins with nothing.
+const RECOMPUTED: [(&str, &str, &str); 4] = [
+    (
+        "kpis_per_minute",
+        "window_start, currency, payments, declined, approved_total, average_amount, largest_amount",
+        "SELECT date_trunc('minute', event_time), currency, count(*), count(*) FILTER (WHERE status = 'declined'),
+                sum(amount) FILTER (WHERE status = 'approved'), round(avg(amount), 6), max(amount)
+         FROM bi.payments_enriched GROUP BY 1, 2",
+    ),
+    (
+        "spend_by_category",
+        "window_start, category, country, currency, payments, total",
+        "SELECT date_bin('10 seconds', event_time, 'epoch'), merchant_category, merchant_country, currency, count(*), sum(amount)
+         FROM bi.payments_enriched WHERE status = 'approved' AND merchant_name IS NOT NULL GROUP BY 1, 2, 3, 4",
+    ),
+    (
+        "spend_by_category_sliding",
+        "window_start, category, country, currency, payments, total",
+        "SELECT date_bin('10 seconds', event_time, 'epoch') - back * interval '10 seconds', merchant_category, merchant_country,
+                currency, count(*), sum(amount)
+         FROM bi.payments_enriched, generate_series(0, 5) AS back
+         WHERE status = 'approved' AND merchant_name IS NOT NULL GROUP BY 1, 2, 3, 4",
+    ),
+    (
+        "velocity",
+        "window_start, account_id, payments, declined, first_payment, last_payment",
+        "SELECT date_trunc('minute', event_time), account_id, count(*), count(*) FILTER (WHERE status = 'declined'),
+                min(event_time), max(event_time)
+         FROM bi.payments_enriched GROUP BY 1, 2 HAVING count(*) > 2",
+    ),
+];
+
+fn payments_from_start_to_end(column: Column) {
+    let project = ProjectDir::of_example("payments", BINARY, column);
+    // In ten seconds hardly anybody pays more than 12 times.
+    project.edit("queries/velocity.sql", "HAVING count(*) > 12", "HAVING count(*) > 2");
+    let mut pipeline = project.up(&[]);
+    let (rate, duration) = (RATE.to_string(), format!("{SECONDS}s"));
+    let shares = [
+        "--late-share",
+        "0.01",
+        "--duplicate-share",
+        "0.01",
+        "--invalid-share",
+        "0.01",
+        "--fraud-bursts-per-min",
+        "30",
+    ];
+    let generate = [&["--rate", &rate, "--for", &duration, "--output", "json"], &shares[..]].concat();
+    let generated = project.run("generate", &generate);
+    assert_eq!(generated.code, Some(0), "{}", generated.stderr);
+    let generated: Value = serde_json::from_str(&generated.stdout).expect("JSON");
+    assert_eq!(generated["generated"], RATE * SECONDS);
+
+    pipeline.signal(Signal::SIGINT);
+    let status = pipeline.wait(Duration::from_secs(60));
+    assert_eq!(status.code(), Some(0), "{}", pipeline.tail());
+
+    // What the stop found under way goes on at the next start.
+    let ended = project.run("up", &["--drain"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let summary: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(summary["raw"], RATE * SECONDS, "{summary}");
+    let validated = summary["validated"].as_u64().expect("a number");
+    let rejected: BTreeMap<String, u64> = serde_json::from_value(summary["rejected"].clone()).expect("reasons");
+    assert_eq!(validated + rejected.values().sum::<u64>(), RATE * SECONDS, "each record has one verdict; {summary}");
+    assert!(validated > RATE * SECONDS * 9 / 10, "{summary}");
+    for reason in ["rule", "duplicate", "decode", "unknown_schema"] {
+        assert!(rejected.get(reason).is_some_and(|&count| count > 0), "nothing was rejected for {reason}: {summary}");
+    }
+    let known = ["rule", "duplicate", "decode", "unknown_schema", "late"];
+    assert!(rejected.keys().all(|reason| known.contains(&reason.as_str())), "{summary}");
+    check_tables(&project, validated, &rejected);
+}
+
+fn check_tables(project: &ProjectDir, validated: u64, rejected: &BTreeMap<String, u64>) {
+    let stored = project.sql("SELECT reason, count(*) FROM ops.rejected_records GROUP BY 1 ORDER BY 1");
+    let expected: Vec<String> = rejected.iter().map(|(reason, count)| format!("{reason},{count}")).collect();
+    assert_eq!(stored, expected);
+    let rows = project.sql_value(
+        "SELECT count(*), count(DISTINCT transaction_id), count(DISTINCT (source_partition, source_offset)) FROM bi.payments_enriched",
+    );
+    assert_eq!(rows, format!("{validated},{validated},{validated}"), "one row per accepted payment");
+    let overlap = "SELECT count(*) FROM bi.payments_enriched e JOIN ops.rejected_records r
+                   ON e.source_partition = r.raw_partition AND e.source_offset = r.raw_offset";
+    assert_eq!(project.sql_value(overlap), "0", "no position is both accepted and rejected");
+    let rules = project.sql("SELECT DISTINCT rule FROM ops.rejected_records WHERE reason = 'rule' ORDER BY 1");
+    assert_eq!(rules, ["known_currency", "positive_amount"]);
+    for (name, columns, recomputed) in RECOMPUTED {
+        let found = format!("SELECT {columns} FROM bi.{name}");
+        let differences = project.sql(&format!(
+            "(SELECT 'missing', * FROM (({recomputed}) EXCEPT ALL ({found})) AS m) UNION ALL (SELECT 'extra', * FROM (({found}) EXCEPT ALL ({recomputed})) AS e) LIMIT 5"
+        ));
+        assert!(differences.is_empty(), "{name}: {differences:#?}");
+        assert_ne!(project.sql_value(&format!("SELECT count(*) FROM bi.{name}")), "0", "{name} is empty");
+    }
+}
+
+#[test]
+fn payments_on_the_embedded_systems() {
+    payments_from_start_to_end(Column::Embedded);
+}
+
+#[test]
+fn payments_on_kafka_and_a_postgresql_server() {
+    payments_from_start_to_end(Column::Servers);
+}
