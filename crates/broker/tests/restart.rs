@@ -111,7 +111,7 @@ fn kill_while_producing(flush: &str) {
                     BaseRecord::with_opaque_to(&topic, Box::new(number)).payload(&value);
                 match producer.send(record) {
                     Ok(()) => number += 1,
-                    Err(_) => drop(producer.poll(Duration::from_millis(5))),
+                    Err(_) => producer.poll(Duration::from_millis(5)),
                 }
                 if number % 100 == 0 {
                     producer.poll(Duration::from_millis(1));

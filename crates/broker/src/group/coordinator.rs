@@ -34,8 +34,8 @@ pub(crate) struct Coordinator {
 #[derive(Debug, Default)]
 struct Inner {
     groups: HashMap<String, Group>,
-    joins: HashMap<Token, oneshot::Sender<Joined>>,
-    syncs: HashMap<Token, oneshot::Sender<Synced>>,
+    joins: HashMap<Token, oneshot::Sender<Box<Joined>>>,
+    syncs: HashMap<Token, oneshot::Sender<Box<Synced>>>,
     last_token: Token,
 }
 
@@ -48,9 +48,16 @@ impl Inner {
     fn deliver(&mut self, answers: Vec<Answer>) {
         for answer in answers {
             // A client that has hung up meanwhile will be given up when its session ends.
-            match answer {
-                Answer::Join(token, joined) => drop(self.joins.remove(&token).map(|waiter| waiter.send(joined))),
-                Answer::Sync(token, synced) => drop(self.syncs.remove(&token).map(|waiter| waiter.send(synced))),
+            let heard = match answer {
+                Answer::Join(token, joined) => {
+                    self.joins.remove(&token).is_some_and(|waiter| waiter.send(Box::new(joined)).is_ok())
+                }
+                Answer::Sync(token, synced) => {
+                    self.syncs.remove(&token).is_some_and(|waiter| waiter.send(Box::new(synced)).is_ok())
+                }
+            };
+            if !heard {
+                tracing::debug!("a member of a group hung up before it had its answer");
             }
         }
     }
@@ -83,7 +90,10 @@ impl Coordinator {
             inner.deliver(answers);
         }
         self.changed.notify_one();
-        receiver.await.unwrap_or_else(|_| Joined::refused(ResponseError::CoordinatorNotAvailable, &member_id))
+        match receiver.await {
+            Ok(joined) => *joined,
+            Err(_) => Joined::refused(ResponseError::CoordinatorNotAvailable, &member_id),
+        }
     }
 
     /// Gives a member its assignment; waits for the leader's.
@@ -107,7 +117,7 @@ impl Coordinator {
             inner.deliver(answers);
         }
         self.changed.notify_one();
-        receiver.await.unwrap_or_else(|_| Synced::refused(ResponseError::CoordinatorNotAvailable))
+        receiver.await.map_or_else(|_| Synced::refused(ResponseError::CoordinatorNotAvailable), |synced| *synced)
     }
 
     /// Takes note of a member's heartbeat.

@@ -149,7 +149,11 @@ impl OffsetStore {
             let state = lock(&self.state);
             (state.file.clone(), state.written)
         };
-        file.sync_data()?;
+        if let Err(error) = file.sync_data() {
+            // After a failed flush nobody knows what is on the disk; a later one that succeeds would prove nothing.
+            lock(&self.state).failed = true;
+            return Err(error);
+        }
         Ok(written)
     }
 
@@ -170,11 +174,10 @@ impl OffsetStore {
         state.size += entry.len() as u64;
         state.written += entry.len() as u64;
         apply(&mut state.groups, change);
-        if state.size > REWRITE_BYTES_MIN.max(state.rewritten_size.saturating_mul(REWRITE_FACTOR)) {
-            if let Err(error) = self.rewrite(&mut state) {
-                tracing::warn!(file = %self.path.display(), %error, "the committed offsets couldn't be written anew");
-                state.rewritten_size = state.size; // Not again at once.
-            }
+        let is_due = state.size > REWRITE_BYTES_MIN.max(state.rewritten_size.saturating_mul(REWRITE_FACTOR));
+        if is_due && let Err(error) = self.rewrite(&mut state) {
+            tracing::warn!(file = %self.path.display(), %error, "the committed offsets couldn't be written anew");
+            state.rewritten_size = state.size; // Not again at once.
         }
         Ok(state.written)
     }
@@ -188,10 +191,21 @@ impl OffsetStore {
                 bytes.extend(encode(&Change::Commit { group: group.clone(), offsets: some.to_vec() })?);
             }
         }
-        files::replace(&self.path, &bytes)?;
-        state.file = Arc::new(files::open_append(&self.path)?);
+        let temporary = self.path.with_extension("tmp");
+        let file = files::open_append(&temporary)?;
+        file.set_len(0)?;
+        files::append(&file, 0, &bytes, &[]).map_err(|error| error.unwrap_or_else(|second| second))?;
+        file.sync_all()?;
+        fs::rename(&temporary, &self.path)?;
+        // From here on the new file is the one that counts, whatever else happens.
+        state.file = Arc::new(file);
         state.size = bytes.len() as u64;
         state.rewritten_size = state.size;
+        if let Err(error) = files::flush_directory_of(&self.path) {
+            // After a power cut the old file might be back, without what is committed from now on.
+            state.failed = true;
+            return Err(error);
+        }
         Ok(())
     }
 }

@@ -109,7 +109,7 @@ proptest! {
         OpenOptions::new().write(true).open(last_file(directory.path())).unwrap().set_len(cut).unwrap();
 
         let recovered = open(directory.path(), false).unwrap();
-        let whole = places.iter().filter(|(segment, _, end, _)| *segment == 0 || *end <= cut).next_back().unwrap();
+        let whole = places.iter().rfind(|(segment, _, end, _)| *segment == 0 || *end <= cut).unwrap();
         prop_assert_eq!(end(&recovered), whole.3);
         let last = recovered.segments.last().unwrap();
         prop_assert_eq!(last.file.metadata().unwrap().len(), last.size);

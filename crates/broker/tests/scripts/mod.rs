@@ -50,7 +50,10 @@ pub fn config(bootstrap: &str) -> ClientConfig {
 
 /// Keeps what became of each record, by the number it was sent with.
 #[derive(Debug, Default)]
-pub struct Deliveries(Mutex<Vec<(usize, Result<(i32, i64), RDKafkaErrorCode>)>>);
+pub struct Deliveries(Mutex<Vec<(usize, Delivered)>>);
+
+/// Partition and offset of a record, or why it isn't there.
+pub type Delivered = Result<(i32, i64), RDKafkaErrorCode>;
 
 impl ClientContext for Deliveries {}
 
@@ -82,7 +85,7 @@ impl Record {
 }
 
 /// Sends records and waits for all; returns partition and offset of each, or its error.
-pub fn send(config: &ClientConfig, topic: &str, records: &[Record]) -> Vec<Result<(i32, i64), RDKafkaErrorCode>> {
+pub fn send(config: &ClientConfig, topic: &str, records: &[Record]) -> Vec<Delivered> {
     let producer: BaseProducer<Deliveries> = config.create_with_context(Deliveries::default()).unwrap();
     for (number, record) in records.iter().enumerate() {
         let headers = OwnedHeaders::new().insert(Header { key: "number", value: Some(&number.to_string()) });
