@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::TopicPartition;
 use rdkafka::ClientContext;
@@ -13,6 +13,10 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::connection::Connection;
 use crate::error::{Error, Result, is_outage};
+
+/// Least and greatest pause between two looks at what is outstanding in a flush.
+const FLUSH_STEP_MIN: Duration = Duration::from_millis(1);
+const FLUSH_STEP_MAX: Duration = Duration::from_millis(20);
 
 /// How batches are compressed on the wire and in the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -249,8 +253,7 @@ impl Writer {
     /// # Errors
     /// `FlushTimeout` when some are still being tried (flush again, or give up the epoch); `Delivery` when one failed.
     pub fn flush(&self, timeout: Duration) -> Result<BTreeMap<TopicPartition, i64>> {
-        // A failed flush of librdkafka means that the timeout passed; the count of those in flight says so.
-        let flushed = self.producer.flush(timeout);
+        let flushed = self.wait_for_acknowledgements(timeout);
         self.check()?;
         let outstanding = usize::try_from(self.producer.in_flight_count()).unwrap_or(0);
         if outstanding > 0 {
@@ -268,6 +271,22 @@ impl Writer {
             }
         }
         Ok(next_offsets)
+    }
+
+    /// Takes delivery reports until none is outstanding or the timeout has passed; the count of those in flight says which.
+    ///
+    /// The client's own flush looks only every 100 ms, which would be a micro-batch's least latency.
+    fn wait_for_acknowledgements(&self, timeout: Duration) -> std::result::Result<(), KafkaError> {
+        let started = Instant::now();
+        loop {
+            let flushed = self.producer.flush(Duration::ZERO);
+            let waited = started.elapsed();
+            let is_waiting = matches!(flushed, Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)));
+            if !is_waiting || waited >= timeout {
+                return flushed;
+            }
+            self.producer.poll((waited / 8).clamp(FLUSH_STEP_MIN, FLUSH_STEP_MAX).min(timeout - waited));
+        }
     }
 
     /// Records queued or on their way.

@@ -1,5 +1,5 @@
 //! Golden files: `plans/*.sql` with the plan, types and warnings they compile to, `errors/*.sql` with the messages they get.
-//! `UPDATE_EXPECTED=1` writes them anew.
+//! `TILLSTREAM_UPDATE=1` writes them anew.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -62,5 +62,5 @@ fn the_reference_is_made_from_the_table_of_functions() {
     let made = format!("{before}{begin}\n{}\n{end}{after}", sql::function_reference());
     let mut failures = Vec::new();
     common::assert_golden(&path, &made, &mut failures);
-    assert!(failures.is_empty(), "docs/sql.md is out of date: UPDATE_EXPECTED=1 cargo test -p sql");
+    assert!(failures.is_empty(), "docs/sql.md is out of date: TILLSTREAM_UPDATE=1 cargo test -p sql");
 }

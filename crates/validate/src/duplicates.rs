@@ -4,7 +4,7 @@
 //! they are older than the bound; one that is behind a younger one stays a little longer, and look-ups compare times themselves.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher as _, Hasher as _};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
@@ -57,6 +57,8 @@ struct Chunk {
 #[derive(Debug)]
 pub(crate) struct Duplicates {
     within_us: i64,
+    /// Keys of the content hash, drawn by each process anew: contents are only compared within one, and nobody can aim at a collision.
+    content_keys: (u64, u64),
     hasher: DefaultHashBuilder,
     /// Sequence numbers of entries by hash of their id; the newest entry of an id is the one found.
     table: HashTable<u64>,
@@ -71,6 +73,7 @@ impl Duplicates {
     pub(crate) fn new(within_us: i64) -> Self {
         Self {
             within_us,
+            content_keys: (RandomState::new().hash_one(0), RandomState::new().hash_one(1)),
             hasher: DefaultHashBuilder::default(),
             table: HashTable::new(),
             entries: VecDeque::new(),
@@ -81,8 +84,9 @@ impl Duplicates {
     }
 
     /// Hash of a payload, to tell a repeat from another record with the same id.
-    pub(crate) fn content_hash(payload: &[u8]) -> u128 {
-        let mut hasher = SipHasher13::new_with_keys(0x7469_6c6c_7374_7265, 0x616d_2d69_642d_3031);
+    pub(crate) fn content_hash(&self, payload: &[u8]) -> u128 {
+        let (first, second) = self.content_keys;
+        let mut hasher = SipHasher13::new_with_keys(first, second);
         hasher.write(payload);
         hasher.finish128().as_u128()
     }

@@ -293,7 +293,7 @@ impl PartitionValidator {
 
     fn keep_id(&mut self, decoded: &Decoded, row: usize, at: At) {
         if let (Some(duplicates), Some(ids)) = (&mut self.duplicates, &decoded.ids) {
-            let content = Duplicates::content_hash(decoded.payloads.get(row).unwrap_or_default());
+            let content = duplicates.content_hash(decoded.payloads.get(row).unwrap_or_default());
             duplicates.insert(ids.row(row).data(), content, decoded.event_times.value(row), at);
         }
     }
@@ -317,7 +317,7 @@ impl PartitionValidator {
         }
         let event_time_us = decoded.event_times.value(row);
         if let (Some(duplicates), Some(ids)) = (&self.duplicates, &decoded.ids) {
-            let content = Duplicates::content_hash(decoded.payloads.get(row).unwrap_or_default());
+            let content = duplicates.content_hash(decoded.payloads.get(row).unwrap_or_default());
             let repeat = match duplicates.find(ids.row(row).data(), content, event_time_us) {
                 Found::Nothing => None,
                 Found::Same { first_offset } => Some((RejectReason::Duplicate, first_offset, "content")),

@@ -76,7 +76,7 @@ fn default_unknown_schema_grace() -> Duration {
 pub struct Duplicates {
     /// How far apart in event time two records with the same id may be to count as duplicates. Ids are remembered for so long.
     pub within: Duration,
-    /// How much memory the remembered ids of a partition may take. Past it validation slows down, and never guesses.
+    /// How much memory the remembered ids of a partition may take. Past it the stream stops with an error; it never guesses.
     #[serde(default = "default_duplicates_memory")]
     pub memory: ByteSize,
 }

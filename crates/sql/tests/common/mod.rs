@@ -86,9 +86,9 @@ pub(crate) fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Compares with a golden file, or writes it when `UPDATE_EXPECTED` is set.
+/// Compares with a golden file, or writes it when `TILLSTREAM_UPDATE` is set.
 pub(crate) fn assert_golden(path: &Path, found: &str, failures: &mut Vec<String>) {
-    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+    if std::env::var_os("TILLSTREAM_UPDATE").is_some() {
         std::fs::write(path, found).unwrap();
         return;
     }
