@@ -15,7 +15,6 @@ const FILES: [(&str, &str); 8] = [
     ("queries/large_orders.sql", include_str!("../template/queries/large_orders.sql")),
     ("reference/products.csv", include_str!("../template/reference/products.csv")),
     ("data/orders.csv", include_str!("../template/data/orders.csv")),
-    ("tests/sales.yaml", include_str!("../template/tests/sales.yaml")),
     (".gitignore", include_str!("../template/gitignore")),
 ];
 
