@@ -24,6 +24,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long the last rows are waited for while none comes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Longer times count as this one: an hour.
+const LONGEST_US: u64 = 3_600_000_000;
+
 /// What load, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LatencyOptions {
@@ -76,7 +79,9 @@ pub(super) struct Times(Histogram<u64>);
 
 impl Times {
     pub(super) fn new() -> Result<Self> {
-        Histogram::new(3).map(Self).map_err(|error| Error::Internal(format!("a histogram: {error}")))
+        Histogram::new_with_bounds(1, LONGEST_US, 3)
+            .map(Self)
+            .map_err(|error| Error::Internal(format!("a histogram: {error}")))
     }
 
     /// Counts a duration; one below zero, as clocks of coarser grain give, counts as zero.

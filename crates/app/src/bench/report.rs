@@ -123,14 +123,16 @@ fn write_text(report: &Report, out: &mut String) -> std::fmt::Result {
 fn write_drained(name: &str, drained: &Drained, out: &mut String) -> std::fmt::Result {
     writeln!(
         out,
-        "throughput  {name}: {:.0}/s ({} records in {:.1} s; validated after {:.1} s, processed after {:.1} s; {:.2} of {:.2} cores)",
+        "throughput  {name}: {:.0}/s ({} records in {:.1} s; validated after {:.1} s, processed after {:.1} s; {:.2} of {:.2} busy \
+         cores, {:.0} records per core-second of the process)",
         drained.records_per_s,
         drained.records,
         drained.seconds,
         drained.validated_after_s,
         drained.processed_after_s,
         drained.process_cores,
-        drained.machine_cores
+        drained.machine_cores,
+        drained.records_per_process_cpu_s
     )
 }
 

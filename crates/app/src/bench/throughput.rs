@@ -55,6 +55,8 @@ pub(crate) struct Drained {
     pub(crate) preloaded_per_s: f64,
     /// Processor time of this process per second: broker, registry, stages.
     pub(crate) process_cores: f64,
+    /// Records per second of this process's processor time, which other work on the machine hardly changes.
+    pub(crate) records_per_process_cpu_s: f64,
     /// Processor time of the whole machine per second, PostgreSQL and other work included.
     pub(crate) machine_cores: f64,
     pub(crate) resident_bytes_max: u64,
@@ -87,6 +89,7 @@ fn measure_one(plan: &Plan, options: &ThroughputOptions, queries: Queries) -> Re
                 processed_after_s,
                 preloaded_per_s: options.records as f64 / preload,
                 process_cores: used.process_cores,
+                records_per_process_cpu_s: options.records as f64 / (used.process_cores * used.seconds).max(0.01),
                 machine_cores: used.machine_cores,
                 resident_bytes_max: machine::resident_bytes("self").1,
                 ..count(systems, pipeline)?
@@ -175,6 +178,7 @@ fn count(systems: &Systems, pipeline: &Pipeline) -> Result<Drained> {
         processed_after_s: 0.0,
         preloaded_per_s: 0.0,
         process_cores: 0.0,
+        records_per_process_cpu_s: 0.0,
         machine_cores: 0.0,
         resident_bytes_max: 0,
     })
