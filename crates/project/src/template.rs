@@ -8,7 +8,7 @@ use model::{Classified, Domain, Retry};
 use crate::formats;
 
 /// The files, relative to the project directory, with their content.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 7] = [
     ("tillstream.yaml", include_str!("../template/tillstream.yaml")),
     ("schemas/order.avsc", include_str!("../template/schemas/order.avsc")),
     ("queries/sales_per_minute.sql", include_str!("../template/queries/sales_per_minute.sql")),
