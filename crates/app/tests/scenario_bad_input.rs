@@ -171,7 +171,6 @@ fn each_bad_record_is_rejected_with_its_reason_and_the_good_ones_are_stored() {
         .enumerate()
         .filter(|(_, (_, reason))| reason.is_none())
         .map(|(offset, _)| offset.to_string())
-        .map(|(offset, _)| offset.to_string())
         .collect();
     assert_eq!(stored, good);
     pipeline.signal(Signal::SIGINT);
