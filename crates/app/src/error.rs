@@ -42,10 +42,7 @@ pub(crate) enum Error {
     Internal(String),
     /// Something the system refused: a file, a port, a thread.
     #[error("{doing}: {source}")]
-    System {
-        doing: String,
-        source: std::io::Error,
-    },
+    System { doing: String, source: std::io::Error },
 }
 
 impl Error {

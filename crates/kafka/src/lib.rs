@@ -17,7 +17,7 @@ mod writer;
 
 pub use admin::{Admin, TopicInfo, TopicSpec};
 pub use connection::Connection;
-pub use partitioner::partition_of;
 pub use error::{Error, Result};
+pub use partitioner::partition_of;
 pub use reader::{Reader, ReaderOptions, Start};
 pub use writer::{Compression, OutRecord, Report, Writer, WriterOptions};

@@ -38,7 +38,8 @@ fn what_is_written_is_read_with_keys_headers_and_nulls() {
     for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
         let writer = Writer::new(&connection(), &WriterOptions { compression, ..WriterOptions::default() }).unwrap();
         let headers = [("a", Some(&b"1"[..])), ("b", None)];
-        let record = OutRecord { topic: &topic, partition: Some(1), key: Some(b"k"), headers: &headers, ..OutRecord::default() };
+        let record =
+            OutRecord { topic: &topic, partition: Some(1), key: Some(b"k"), headers: &headers, ..OutRecord::default() };
         writer.send(&OutRecord { value: Some(b"v"), ..record }).unwrap();
         writer.send(&OutRecord { value: None, headers: &[], ..record }).unwrap();
         writer.flush(DEADLINE).unwrap();
@@ -147,7 +148,8 @@ fn keys_go_where_our_partitioner_says() {
     }
     writer.flush(DEADLINE).unwrap();
     let mut reader = Reader::new(&connection(), &ReaderOptions::default()).unwrap();
-    let all: Vec<_> = (0..5).map(|partition| (TopicPartition::new(topic.as_str(), partition), Start::Beginning)).collect();
+    let all: Vec<_> =
+        (0..5).map(|partition| (TopicPartition::new(topic.as_str(), partition), Start::Beginning)).collect();
     reader.assign(&all).unwrap();
     for block in read(&mut reader, 200) {
         for key in block.keys.iter().flatten() {

@@ -12,7 +12,9 @@ pub enum Error {
     #[error(transparent)]
     Registry(#[from] SchemaError),
     /// The registry doesn't know a schema id yet and the grace period is running. Nothing has changed: call again with the same block.
-    #[error("schema id {id} is not in the registry yet; waiting for it until {waited_ms} ms of {grace_ms} ms have passed")]
+    #[error(
+        "schema id {id} is not in the registry yet; waiting for it until {waited_ms} ms of {grace_ms} ms have passed"
+    )]
     SchemaGrace {
         /// The id.
         id: u32,

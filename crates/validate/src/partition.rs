@@ -116,13 +116,10 @@ impl PartitionValidator {
     /// # Errors
     /// `Internal` when the rules don't fit the schema, which `check` rules out.
     pub fn resume(rules: Arc<StreamRules>, progress: Progress) -> Result<Self> {
-        let internal = |reason: String| Error::Internal {
-            stream: rules.stream.clone(),
-            partition: progress.partition,
-            reason,
-        };
-        let mut decoder = Decoder::new(&rules.schema, None, avro::Limits::default())
-            .map_err(|error| internal(error.to_string()))?;
+        let internal =
+            |reason: String| Error::Internal { stream: rules.stream.clone(), partition: progress.partition, reason };
+        let mut decoder =
+            Decoder::new(&rules.schema, None, avro::Limits::default()).map_err(|error| internal(error.to_string()))?;
         // Our own records need no look-up.
         decoder.add_writer(rules.schema_id, &rules.schema).map_err(|error| internal(error.to_string()))?;
         let payload_encoder =
@@ -321,10 +318,13 @@ impl PartitionValidator {
             let repeat = match duplicates.find(ids.row(row).data(), content, event_time_us) {
                 Found::Nothing => None,
                 Found::Same { first_offset } => Some((RejectReason::Duplicate, first_offset, "content")),
-                Found::Other { first_offset } => Some((RejectReason::IdConflict, first_offset, "id, but other content,")),
+                Found::Other { first_offset } => {
+                    Some((RejectReason::IdConflict, first_offset, "id, but other content,"))
+                }
             };
             if let Some((reason, first_offset, what)) = repeat {
-                let message = format!("a record with the same {what} was accepted before, at raw offset {first_offset}");
+                let message =
+                    format!("a record with the same {what} was accepted before, at raw offset {first_offset}");
                 let mut rejection = Rejection::new(reason, message);
                 rejection.first_offset = Some(first_offset);
                 return Err(Box::new(rejection));

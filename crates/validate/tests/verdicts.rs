@@ -206,8 +206,10 @@ impl Outputs {
         let mut block = RecordBlock::new("out".into(), 0);
         for (offset, (raw, previous, payload)) in (first..).zip(records) {
             let (raw, previous) = (raw.to_string(), previous.to_string());
-            let headers =
-                [(provenance::RAW_OFFSET, Some(raw.as_bytes())), (provenance::PREVIOUS_RAW_OFFSET, Some(previous.as_bytes()))];
+            let headers = [
+                (provenance::RAW_OFFSET, Some(raw.as_bytes())),
+                (provenance::PREVIOUS_RAW_OFFSET, Some(previous.as_bytes())),
+            ];
             block.push(offset, 0, None, Some(payload), headers);
         }
         block

@@ -86,8 +86,15 @@ pub(crate) fn run(plan: &Plan) -> Result<Report> {
     let latency = plan.latency.as_ref().map(|options| latency::measure(plan, options)).transpose()?;
     let throughput = plan.throughput.as_ref().map(|options| throughput::measure(plan, options)).transpose()?;
     let idle = plan.idle.then(|| idle::measure(plan)).transpose()?;
-    let mut report =
-        Report { machine: Machine::here(), settings, load_average_before, latency, throughput, idle, floors: Vec::new() };
+    let mut report = Report {
+        machine: Machine::here(),
+        settings,
+        load_average_before,
+        latency,
+        throughput,
+        idle,
+        floors: Vec::new(),
+    };
     report.floors = floors(&report);
     Ok(report)
 }

@@ -12,7 +12,10 @@ use crate::error::{Error, Result};
 
 /// Run the embedded Kafka broker alone.
 #[derive(Debug, Args)]
-#[command(name = "broker", after_help = "Example:\n  tillstream broker --listen 127.0.0.1:9092 --data /var/lib/tillstream/broker")]
+#[command(
+    name = "broker",
+    after_help = "Example:\n  tillstream broker --listen 127.0.0.1:9092 --data /var/lib/tillstream/broker"
+)]
 pub(crate) struct BrokerCommand {
     /// Address and port for Kafka clients; port 0 takes a free one.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]

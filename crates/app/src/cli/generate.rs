@@ -85,9 +85,11 @@ impl Generate {
         let (streams, ..) = lay_out(&project, &context)?;
         let wanted = self.stream.as_deref();
         let stream = streams.into_iter().find(|stream| wanted.is_none_or(|wanted| wanted == stream.name));
-        let stream = stream.ok_or_else(|| Error::Usage(format!("there is no stream {}", wanted.unwrap_or("at all"))))?;
+        let stream =
+            stream.ok_or_else(|| Error::Usage(format!("there is no stream {}", wanted.unwrap_or("at all"))))?;
         let task = GenerateTask::new(context, stream, self.rate, options)?;
-        let generated = task.run(self.duration.map(|duration| Duration::from_micros(duration.as_micros().unsigned_abs())));
+        let generated =
+            task.run(self.duration.map(|duration| Duration::from_micros(duration.as_micros().unsigned_abs())));
         peers.stop()?;
         let generated = generated?;
         match self.output {

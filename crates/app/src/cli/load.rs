@@ -69,10 +69,9 @@ impl LoadCommand {
                 "{}",
                 serde_json::json!({ "sent": loaded.sent, "already": loaded.already, "refused": loaded.refused })
             ),
-            Output::Text => println!(
-                "{} rows sent, {} were there already, {} refused",
-                loaded.sent, loaded.already, loaded.refused
-            ),
+            Output::Text => {
+                println!("{} rows sent, {} were there already, {} refused", loaded.sent, loaded.already, loaded.refused)
+            }
         }
         if loaded.refused > 0 {
             eprintln!("the refused rows and what is wrong with them are in {}", load.report.display());

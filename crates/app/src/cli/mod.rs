@@ -95,7 +95,10 @@ pub(crate) fn start_logging(verbose: u8, json: bool) {
     if json {
         builder.json().init();
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).with_target(false).init();
+        builder
+            .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .with_target(false)
+            .init();
     }
 }
 
@@ -111,7 +114,8 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
 /// Resolves at Ctrl-C or SIGTERM.
 pub(crate) async fn asked_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

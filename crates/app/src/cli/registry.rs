@@ -11,7 +11,10 @@ use crate::error::{Error, Result};
 
 /// Run the embedded schema registry alone.
 #[derive(Debug, Args)]
-#[command(name = "registry", after_help = "Example:\n  tillstream registry --listen 127.0.0.1:8081 --kafka localhost:9092")]
+#[command(
+    name = "registry",
+    after_help = "Example:\n  tillstream registry --listen 127.0.0.1:8081 --kafka localhost:9092"
+)]
 pub(crate) struct RegistryCommand {
     /// Address and port of the API; port 0 takes a free one.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
@@ -30,7 +33,9 @@ pub(crate) struct RegistryCommand {
 impl RegistryCommand {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let storage = match self.kafka {
-            Some(brokers) => Storage::Kafka(KafkaStorage { replication: self.replication, ..KafkaStorage::new(brokers) }),
+            Some(brokers) => {
+                Storage::Kafka(KafkaStorage { replication: self.replication, ..KafkaStorage::new(brokers) })
+            }
             None => Storage::Memory,
         };
         let unavailable = |error: registry::ServerError| Error::Unavailable(error.to_string());

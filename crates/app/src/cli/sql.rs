@@ -12,7 +12,9 @@ use crate::run::peers::Database;
 
 /// Ask the project's PostgreSQL, starting the private one if need be.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  tillstream sql shop 'SELECT * FROM bi.spend LIMIT 10'\n  tillstream sql shop --output csv 'SELECT * FROM ops.positions'")]
+#[command(
+    after_help = "Examples:\n  tillstream sql shop 'SELECT * FROM bi.spend LIMIT 10'\n  tillstream sql shop --output csv 'SELECT * FROM ops.positions'"
+)]
 pub(crate) struct Sql {
     /// The project's directory (the current one if left out), then the statement.
     #[arg(value_name = "[DIR] QUERY", required = true, num_args = 1..=2)]
@@ -36,7 +38,10 @@ impl Sql {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let (directory, rest) = directory_and_rest(&self.words);
         let [query] = rest else {
-            return Err(Error::Usage(format!("expected a project directory and one statement, found {:?}", self.words)));
+            return Err(Error::Usage(format!(
+                "expected a project directory and one statement, found {:?}",
+                self.words
+            )));
         };
         let project = self.project.load(directory.as_deref())?;
         let runtime = runtime()?;

@@ -22,7 +22,9 @@ use crate::run::pipeline::{Pipeline, Stage};
 
 /// Run a project: the embedded systems that it uses, and all stages.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  tillstream up examples/payments --generate 3000\n  tillstream up examples/grocery --drain")]
+#[command(
+    after_help = "Examples:\n  tillstream up examples/payments --generate 3000\n  tillstream up examples/grocery --drain"
+)]
 pub(crate) struct Up {
     /// The project's directory; the current one by default.
     directory: Option<PathBuf>,
@@ -81,7 +83,8 @@ impl Up {
                 drain::drain(pipeline)?;
                 let database = database.ok_or_else(|| Error::Internal("the drain has no database".to_owned()))?;
                 let summary = drain::summarize(&project.name, pipeline, database, runtime)?;
-                let text = serde_json::to_string_pretty(&summary).map_err(|error| Error::Internal(error.to_string()))?;
+                let text =
+                    serde_json::to_string_pretty(&summary).map_err(|error| Error::Internal(error.to_string()))?;
                 println!("{text}");
                 return Ok(());
             }
@@ -130,7 +133,10 @@ fn announce(pipeline: &Pipeline, database: Option<&Database>, peers: &Peers, ser
     }
     if let Some(stream) = pipeline.streams.first() {
         let consumer = "%p %o %T %h %k\\n";
-        println!("kcat       kcat -b {} -C -t {} -o end -f '{consumer}'", peers.connection.brokers, stream.topics.validated);
+        println!(
+            "kcat       kcat -b {} -C -t {} -o end -f '{consumer}'",
+            peers.connection.brokers, stream.topics.validated
+        );
         eprintln!("records    POST http://{}/v1/streams/{}/records", servers.door, stream.name);
     }
     eprintln!("registry   {}", peers.registry_url);

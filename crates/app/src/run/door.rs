@@ -94,7 +94,8 @@ pub(crate) struct Carrier {
 impl Carrier {
     /// Runs one epoch: one writer, until the stop switch is thrown or a record's outcome stays unknown.
     pub(crate) fn run_epoch(&self) -> Result<()> {
-        let writer = Writer::new(&self.context.connection, &WriterOptions { linger_ms: 1, ..WriterOptions::default() })?;
+        let writer =
+            Writer::new(&self.context.connection, &WriterOptions { linger_ms: 1, ..WriterOptions::default() })?;
         let mut number = 0;
         while !self.context.stop.is_set() {
             let first = match self.requests.recv_timeout(Duration::from_millis(50)) {

@@ -111,7 +111,9 @@ pub(crate) fn summarize(name: &str, pipeline: &Pipeline, database: &Database, ru
         let rows = runtime.block_on(database.store.query(&format!("SELECT count(*) FROM bi.\"{name}\""), 1))?;
         let count = rows.rows.first().and_then(|row| row.first().cloned().flatten());
         let count = count.and_then(|count| count.parse().ok());
-        summary.tables.insert(name.clone(), count.ok_or_else(|| Error::Internal(format!("bi.{name} can't be counted")))?);
+        summary
+            .tables
+            .insert(name.clone(), count.ok_or_else(|| Error::Internal(format!("bi.{name} can't be counted")))?);
     }
     Ok(summary)
 }

@@ -64,8 +64,10 @@ impl GenerateTask {
         }
         let options = PaymentsOptions { seed: start_us.unsigned_abs(), ..self.options.clone() };
         let mut payments = Payments::new(options).map_err(|error| internal(&error))?;
-        let mut encoder = PaymentEncoder::new(&self.stream.schema, self.stream.raw_schema_id).map_err(|error| internal(&error))?;
-        let writer = Writer::new(&self.context.connection, &WriterOptions { linger_ms: 1, ..WriterOptions::default() })?;
+        let mut encoder =
+            PaymentEncoder::new(&self.stream.schema, self.stream.raw_schema_id).map_err(|error| internal(&error))?;
+        let writer =
+            Writer::new(&self.context.connection, &WriterOptions { linger_ms: 1, ..WriterOptions::default() })?;
         let (mut next, mut times_us) = (0_u64, Vec::new());
         let mut records = EncodedRows::default();
         while !self.context.stop.is_set() && !schedule.is_over(next) {

@@ -62,8 +62,7 @@ impl Load {
         let options = FileOptions { rename: self.columns.clone(), start_row, ..FileOptions::default() };
         let mut reader = FileReader::open(&self.file, &arrow, &options).map_err(|error| refused(&error))?;
         let writer = Writer::new(&context.connection, &WriterOptions { linger_ms: 10, ..WriterOptions::default() })?;
-        let encoder =
-            RowEncoder::new(&self.schema, self.raw_schema_id, &self.key).map_err(|error| refused(&error))?;
+        let encoder = RowEncoder::new(&self.schema, self.raw_schema_id, &self.key).map_err(|error| refused(&error))?;
         let mut records = EncodedRows::default();
         let mut report = Report::new(&self.report, start_row == 0);
         let mut loaded = Loaded { already: start_row, ..Loaded::default() };
@@ -117,7 +116,8 @@ impl Load {
                 Some(key) => partition_of(key, partitions),
                 None => i32::try_from(row % u64::from(partitions.unsigned_abs())).unwrap_or(0),
             };
-            let last = usize::try_from(partition).ok().and_then(|partition| last_rows.get(partition).copied().flatten());
+            let last =
+                usize::try_from(partition).ok().and_then(|partition| last_rows.get(partition).copied().flatten());
             if last.is_some_and(|last| row <= last) {
                 loaded.already += 1;
                 continue;

@@ -12,10 +12,10 @@
 //! | `status`, `supervise`, `stop`, `context` | what threads share, how they end |
 
 pub(crate) mod context;
-pub(crate) mod drain;
-pub(crate) mod generations;
-pub(crate) mod generate;
 pub(crate) mod door;
+pub(crate) mod drain;
+pub(crate) mod generate;
+pub(crate) mod generations;
 pub(crate) mod latency;
 pub(crate) mod live;
 pub(crate) mod load;

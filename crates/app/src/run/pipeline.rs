@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::process::ReferenceData;
 use kafka::Admin;
 use model::Clock;
-use ::process::ReferenceData;
 use project::{Project, Reference, ReferenceSource, Stream};
 use state::SnapshotStore;
 use tokio::runtime::Handle;
@@ -306,8 +306,10 @@ fn load_reference(reference: &Reference) -> Result<ReferenceData> {
     let failed = |error: &dyn std::fmt::Display| Error::Project(format!("reference table {}: {error}", reference.name));
     match &reference.source {
         ReferenceSource::File(path) => {
-            let table = ingest::reference::load(path, Some(&reference.schema), &reference.key).map_err(|error| failed(&error))?;
-            ReferenceData::new(reference.name.clone(), 1, table.batch, reference.key.clone()).map_err(|error| failed(&error))
+            let table = ingest::reference::load(path, Some(&reference.schema), &reference.key)
+                .map_err(|error| failed(&error))?;
+            ReferenceData::new(reference.name.clone(), 1, table.batch, reference.key.clone())
+                .map_err(|error| failed(&error))
         }
         ReferenceSource::Postgres { .. } => {
             Err(failed(&"reference tables from PostgreSQL aren't read yet; export it to a CSV or Parquet file"))

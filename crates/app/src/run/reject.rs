@@ -41,8 +41,7 @@ impl RejectHeaders {
         let first = rejection.first_offset.map(|offset| offset.to_string());
         let (at, before) = self.offsets(raw_offset, previous);
         // The raw record's own headers, but none that pretends to be ours.
-        let mut headers: Vec<(&str, Option<&[u8]>)> =
-            block.headers(index).filter(|(name, _)| !is_ours(name)).collect();
+        let mut headers: Vec<(&str, Option<&[u8]>)> = block.headers(index).filter(|(name, _)| !is_ours(name)).collect();
         headers.push((provenance::RAW_OFFSET, Some(at.as_bytes())));
         headers.push((provenance::PREVIOUS_RAW_OFFSET, Some(before.as_bytes())));
         headers.push((provenance::REASON, Some(rejection.reason.name().as_bytes())));
@@ -56,8 +55,7 @@ impl RejectHeaders {
         if let Some(first) = &first {
             headers.push((provenance::FIRST_OFFSET, Some(first.as_bytes())));
         }
-        let value =
-            if rejection.reason == RejectReason::Duplicate { None } else { block.values.get(index) };
+        let value = if rejection.reason == RejectReason::Duplicate { None } else { block.values.get(index) };
         writer.send(&OutRecord {
             topic,
             partition: Some(block.partition),

@@ -70,7 +70,8 @@ impl ResultTopic {
 
     /// A publisher with the schemas registered.
     pub(crate) fn publisher(&self, schemas: &dyn Schemas) -> Result<Publisher> {
-        let internal = |error: &dyn std::fmt::Display| Error::Internal(format!("result of {}: {error}", self.query.name));
+        let internal =
+            |error: &dyn std::fmt::Display| Error::Internal(format!("result of {}: {error}", self.query.name));
         let value_id = schemas.register(&format!("{}-value", self.topic), self.value_schema.canonical())?;
         let key_id = schemas.register(&format!("{}-key", self.topic), self.key_schema.canonical())?;
         Ok(Publisher {

@@ -69,9 +69,12 @@ impl StreamTopics {
 
     /// Checks that topics which were there before have the partitions that the project asks for: positions and keys depend on them.
     pub(crate) fn check(&self, admin: &Admin) -> Result<()> {
-        for (name, partitions) in
-            [(&self.raw, self.partitions), (&self.validated, self.partitions), (&self.rejected, self.partitions), (&self.progress, 1)]
-        {
+        for (name, partitions) in [
+            (&self.raw, self.partitions),
+            (&self.validated, self.partitions),
+            (&self.rejected, self.partitions),
+            (&self.progress, 1),
+        ] {
             let found = admin.topic(name)?.map(|info| info.partitions);
             if found != Some(partitions) {
                 return Err(Error::Position(format!(

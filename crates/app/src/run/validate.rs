@@ -119,7 +119,7 @@ impl<'a> Session<'a> {
 
     fn step(&mut self) -> Result<()> {
         self.fetch()?;
-        let hold = self.to_hold()?;
+        let hold = self.partitions_to_hold()?;
         let mut wrote = false;
         for index in 0..self.partitions.len() {
             if hold.get(index).copied().unwrap_or(false) {
@@ -138,10 +138,12 @@ impl<'a> Session<'a> {
     fn fetch(&mut self) -> Result<()> {
         let clock = &self.stage.context.clock;
         let now = clock.elapsed();
-        let waiting = self.partitions.iter().any(|partition| !partition.queue.is_empty() && partition.waits_until <= now);
+        let waiting =
+            self.partitions.iter().any(|partition| !partition.queue.is_empty() && partition.waits_until <= now);
         let wait = if waiting { Duration::ZERO } else { POLL };
         for block in self.reader.poll(model::limits::BATCH_RECORDS_MAX, wait)? {
-            let Some(partition) = self.partitions.iter_mut().find(|known| known.raw.partition == block.partition) else {
+            let Some(partition) = self.partitions.iter_mut().find(|known| known.raw.partition == block.partition)
+            else {
                 continue;
             };
             partition.read_to = block.next_offset().unwrap_or(partition.read_to);
@@ -159,7 +161,7 @@ impl<'a> Session<'a> {
     }
 
     /// Which partitions wait for slower ones. The ends of the log are asked for only while a backlog is read.
-    fn to_hold(&mut self) -> Result<Vec<bool>> {
+    fn partitions_to_hold(&mut self) -> Result<Vec<bool>> {
         let now = self.stage.context.clock.elapsed();
         let replaying = self.partitions.iter().any(|partition| partition.queued() > 1_000);
         if replaying && now.saturating_sub(self.ends_asked_at) > ENDS_EVERY {
@@ -197,7 +199,10 @@ impl<'a> Session<'a> {
         partition.trouble = None;
         let verdicts = match partition.validator.validate(block, context.clock.now_us(), &*context.schemas) {
             Ok(verdicts) => verdicts,
-            Err(error @ (validate::Error::Registry(model::SchemaError::Unavailable { .. }) | validate::Error::SchemaGrace { .. })) => {
+            Err(
+                error @ (validate::Error::Registry(model::SchemaError::Unavailable { .. })
+                | validate::Error::SchemaGrace { .. }),
+            ) => {
                 // The other partitions go on meanwhile.
                 tracing::debug!(stage = %self.stage.name, %error, "waiting");
                 partition.waits_until = context.clock.elapsed() + ASK_AGAIN;
@@ -229,9 +234,10 @@ impl<'a> Session<'a> {
         for partition in &self.partitions {
             let progress = partition.validator.progress();
             let number = progress.partition;
-            for (topic, expected) in
-                [(&self.stage.topics.validated, progress.validated_offset), (&self.stage.topics.rejected, progress.rejected_offset)]
-            {
+            for (topic, expected) in [
+                (&self.stage.topics.validated, progress.validated_offset),
+                (&self.stage.topics.rejected, progress.rejected_offset),
+            ] {
                 let at = acknowledged.get(&TopicPartition::new(topic.as_str(), number)).copied();
                 if let Some(at) = at.filter(|&at| at != expected) {
                     return Err(Error::Unavailable(format!(
@@ -254,11 +260,14 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let active = self.partitions.iter().filter(|partition| !is_quiet(partition));
-        let followed = match model::progress::stream_watermark_us(active.clone().map(|active| active.validator.watermark_us())) {
-            Some(least) => Some(least),
-            None if active.count() == 0 => self.partitions.iter().filter_map(|idle| idle.validator.watermark_us()).max(),
-            None => None,
-        };
+        let followed =
+            match model::progress::stream_watermark_us(active.clone().map(|active| active.validator.watermark_us())) {
+                Some(least) => Some(least),
+                None if active.count() == 0 => {
+                    self.partitions.iter().filter_map(|idle| idle.validator.watermark_us()).max()
+                }
+                None => None,
+            };
         for partition in &mut self.partitions {
             let follows = partition.published.idle && partition.validator.watermark_us() >= followed;
             if !is_quiet(partition) || follows {

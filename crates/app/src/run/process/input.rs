@@ -69,7 +69,10 @@ impl StreamInput {
             0 => Start::Beginning,
             offset => Start::Offset(offset),
         };
-        (0..).zip(&self.taken).map(|(number, taken)| (TopicPartition::new(self.topic.clone(), number), start(taken))).collect()
+        (0..)
+            .zip(&self.taken)
+            .map(|(number, taken)| (TopicPartition::new(self.topic.clone(), number), start(taken)))
+            .collect()
     }
 
     /// Next validated offset of each partition.
@@ -78,7 +81,9 @@ impl StreamInput {
     }
 
     pub(crate) fn topic_positions(&self) -> impl Iterator<Item = (TopicPartition, i64)> + '_ {
-        (0..).zip(&self.taken).map(|(number, taken)| (TopicPartition::new(self.topic.clone(), number), taken.next_offset))
+        (0..)
+            .zip(&self.taken)
+            .map(|(number, taken)| (TopicPartition::new(self.topic.clone(), number), taken.next_offset))
     }
 
     /// Decodes a block. Repeats are left out.
@@ -97,8 +102,9 @@ impl StreamInput {
             let broken = |reason: String| {
                 Error::Position(format!("{}[{}] at offset {offset}: {reason}", block.topic, block.partition))
             };
-            let provenance = Provenance::from_headers(block.headers(row))
-                .ok_or_else(|| broken("the headers with the raw offsets are missing; only validation may write here".to_owned()))?;
+            let provenance = Provenance::from_headers(block.headers(row)).ok_or_else(|| {
+                broken("the headers with the raw offsets are missing; only validation may write here".to_owned())
+            })?;
             // The log may start later than its first record: retention removes the oldest.
             let is_first = taken == Taken::NOTHING && raw_offsets.is_empty();
             match provenance.follows(taken.last_raw_offset) {
@@ -143,7 +149,12 @@ impl StreamInput {
         })
     }
 
-    fn decode_values(&mut self, block: &RecordBlock, values: &BytesColumn, schemas: &dyn Schemas) -> Result<RecordBatch> {
+    fn decode_values(
+        &mut self,
+        block: &RecordBlock,
+        values: &BytesColumn,
+        schemas: &dyn Schemas,
+    ) -> Result<RecordBatch> {
         loop {
             let decoded = self.decoder.decode(values);
             let Some((row, failure)) = decoded.failures.into_iter().next() else { return Ok(decoded.batch) };
@@ -151,7 +162,8 @@ impl StreamInput {
             match failure {
                 DecodeFailure::UnknownWriter { id } => {
                     let text = schemas.by_id(id)?;
-                    let writer = avro::Schema::parse(&text).map_err(|error| Error::Position(format!("{at}: {error}")))?;
+                    let writer =
+                        avro::Schema::parse(&text).map_err(|error| Error::Position(format!("{at}: {error}")))?;
                     self.decoder.add_writer(id, &writer).map_err(|error| Error::Position(format!("{at}: {error}")))?;
                 }
                 failure => return Err(Error::Position(format!("{at}: {failure}; only validation may write here"))),

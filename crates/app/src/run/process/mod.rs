@@ -209,8 +209,10 @@ impl<'a> Session<'a> {
     /// Publishes every window's content, also of windows still open, once all records that the drain names are taken.
     fn drain_if_wanted(&mut self) -> Result<()> {
         let Some(up_to) = self.stage.context.status.drain_wanted() else { return Ok(()) };
-        let positions: BTreeMap<TopicPartition, i64> = self.inputs.iter().flat_map(StreamInput::topic_positions).collect();
-        let is_reached = up_to.iter().all(|(partition, &offset)| positions.get(partition).is_some_and(|&at| at >= offset));
+        let positions: BTreeMap<TopicPartition, i64> =
+            self.inputs.iter().flat_map(StreamInput::topic_positions).collect();
+        let is_reached =
+            up_to.iter().all(|(partition, &offset)| positions.get(partition).is_some_and(|&at| at >= offset));
         if !is_reached {
             return Ok(());
         }

@@ -51,7 +51,15 @@ impl QueryRun {
         let partitions = usize::try_from(stream.topics.partitions).unwrap_or(0);
         let publisher = result.publisher(&*stage.context.schemas)?;
         let taken = vec![Taken::NOTHING; partitions];
-        Ok(Self { operator, taken, watermark_us: None, result: result.clone(), publisher, latest: None, shown_at: Duration::ZERO })
+        Ok(Self {
+            operator,
+            taken,
+            watermark_us: None,
+            result: result.clone(),
+            publisher,
+            latest: None,
+            shown_at: Duration::ZERO,
+        })
     }
 
     pub(crate) fn stream(&self) -> &str {
@@ -62,7 +70,10 @@ impl QueryRun {
     pub(crate) fn push(&mut self, rows: &Rows) -> Result<()> {
         let index = usize::try_from(rows.partition).unwrap_or(usize::MAX);
         let Some(taken) = self.taken.get_mut(index) else {
-            return Err(Error::Internal(format!("partition {} of {} is not known", rows.partition, self.result.query.stream)));
+            return Err(Error::Internal(format!(
+                "partition {} of {} is not known",
+                rows.partition, self.result.query.stream
+            )));
         };
         if rows.next_offset <= taken.next_offset {
             return Ok(());
