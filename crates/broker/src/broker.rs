@@ -212,9 +212,9 @@ fn open(options: &Options, metrics: &Arc<Metrics>) -> Result<(File, Topics, Offs
 }
 
 fn close(shared: &Shared, directory: &Path) -> io::Result<()> {
-    shared.topics.close()?;
+    let are_whole = shared.topics.close()?;
     shared.groups.offsets.flush_now()?;
-    crate::log::files::replace(&clean_path(directory), b"")
+    if are_whole { crate::log::files::replace(&clean_path(directory), b"") } else { Ok(()) }
 }
 
 fn clean_path(directory: &Path) -> PathBuf {

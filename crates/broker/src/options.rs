@@ -23,7 +23,6 @@ pub enum FlushPolicy {
 
 /// Settings of the broker. `Options::new` has defaults for everything but where to listen and where to keep the data.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct Options {
     /// Where to listen; port 0 lets the system choose.
     pub listen: SocketAddr,

@@ -287,14 +287,15 @@ impl Topics {
         Ok(id)
     }
 
-    /// Closes all partitions. Blocks.
-    pub(crate) fn close(&self) -> io::Result<()> {
+    /// Closes all partitions; returns whether all are whole. Blocks.
+    pub(crate) fn close(&self) -> io::Result<bool> {
+        let mut are_whole = true;
         for topic in self.all() {
             for log in topic.partitions().iter() {
-                log.close()?;
+                are_whole &= log.close()?;
             }
         }
-        Ok(())
+        Ok(are_whole)
     }
 
     fn check_room(&self, name: &str, wanted: i32, more: i32) -> std::result::Result<(), TopicError> {

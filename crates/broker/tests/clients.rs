@@ -7,8 +7,12 @@ mod scripts;
 use broker::{FlushPolicy, Options};
 use common::TestBroker;
 
-/// Runs a script against a broker of its own.
+/// Runs a script against a broker of its own, or against the one whose address is in `BROKER_TEST_BOOTSTRAP`, to see whether the
+/// script itself is true to Apache Kafka.
 fn with_broker(script: impl FnOnce(&str)) {
+    if let Ok(bootstrap) = std::env::var("BROKER_TEST_BOOTSTRAP") {
+        return script(&bootstrap);
+    }
     let directory = tempfile::tempdir().unwrap();
     let broker = TestBroker::start(directory.path());
     script(&broker.bootstrap());

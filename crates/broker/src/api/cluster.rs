@@ -53,13 +53,13 @@ pub(crate) async fn metadata(shared: &Arc<Shared>, context: &Context, request: M
         None => topics.extend(shared.topics.all().iter().map(|topic| describe(topic))),
         Some(asked) => {
             let may_create = shared.options.auto_create_topics && request.allow_auto_topic_creation;
+            // Versions below 4 can't say that they don't want it.
+            let may_create = may_create || context.version < 4 && shared.options.auto_create_topics;
             for topic in asked {
+                // Java's client sends an empty name with an id.
                 topics.push(match topic.name {
-                    Some(name) => {
-                        by_name(shared, &name, may_create || context.version < 4 && shared.options.auto_create_topics)
-                            .await
-                    }
-                    None => by_id(shared, topic.topic_id),
+                    Some(name) if topic.topic_id.is_nil() => by_name(shared, &name, may_create).await,
+                    _ => by_id(shared, topic.topic_id),
                 });
             }
         }

@@ -324,17 +324,22 @@ impl PartitionLog {
         self.dirty.load(Ordering::Acquire)
     }
 
-    /// Flushes, and saves what the next start needs to go on without reading the log.
-    pub(crate) fn close(&self) -> io::Result<()> {
-        if self.state.load(Ordering::Acquire) != OPEN {
-            return Ok(());
+    /// Flushes, and saves what the next start needs to go on without reading the log. Returns whether the log is whole; one that failed
+    /// earlier must be read at the next start.
+    pub(crate) fn close(&self) -> io::Result<bool> {
+        match self.state.load(Ordering::Acquire) {
+            OPEN => {}
+            state => return Ok(state == DELETED),
         }
         self.flush_now()?;
         let writer = lock(&self.writer);
         let last = read(&self.view).segments.last().cloned();
         match last {
-            Some(last) => recovery::save_state(&self.dir, &last, &recovery::encode_state(&last, &writer.producers)),
-            None => Ok(()),
+            Some(last) => {
+                let state = recovery::encode_state(&last, &writer.producers);
+                recovery::save_state(&self.dir, &last, &state).map(|()| true)
+            }
+            None => Ok(true),
         }
     }
 
@@ -441,7 +446,10 @@ impl PartitionLog {
 
     /// `waiter` is notified at the next append.
     pub(crate) fn register(&self, waiter: &Arc<Notify>) {
-        lock(&self.waiters).push(waiter.clone());
+        let mut waiters = lock(&self.waiters);
+        if !waiters.iter().any(|other| Arc::ptr_eq(other, waiter)) {
+            waiters.push(waiter.clone());
+        }
     }
 
     /// Takes back a registration.

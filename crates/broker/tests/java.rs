@@ -1,0 +1,26 @@
+//! Java's own clients, by `tests/java/ClientCheck.java`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests")]
+
+mod common;
+
+use std::process::Command;
+
+use common::TestBroker;
+
+/// Needs a directory with `kafka-clients` and what it depends on, as Maven's `dependency:copy-dependencies` makes it, in
+/// `KAFKA_CLIENT_LIBS`, and a JDK.
+#[test]
+#[ignore = "needs Kafka's jars in the directory KAFKA_CLIENT_LIBS"]
+fn javas_clients_pass_their_check() {
+    let libs = std::env::var("KAFKA_CLIENT_LIBS").expect("KAFKA_CLIENT_LIBS is set");
+    let directory = tempfile::tempdir().unwrap();
+    let broker = TestBroker::start(directory.path());
+    let check = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/java/ClientCheck.java");
+    let output = Command::new("java")
+        .args(["-XX:+UseSerialGC", "-Xmx300m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"])
+        .args([&format!("{libs}/*"), check, &broker.bootstrap()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("all passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
