@@ -131,7 +131,7 @@ fn later_layers_win_and_origins_are_kept() {
     assert_eq!(origin("connections.kafka.brokers"), "environment");
     assert_eq!(origin("streams.orders.lateness"), "--set");
     assert_eq!(origin("serve.listen"), "default");
-    assert!(origin("streams.orders.key").ends_with("tillstream.yaml:20"), "{}", origin("streams.orders.key"));
+    assert!(origin("streams.orders.key").ends_with("tillstream.yaml:19"), "{}", origin("streams.orders.key"));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use arrow_array::{Array, ArrayRef, make_array};
 use arrow_buffer::{Buffer, NullBuffer};
-use arrow_data::ArrayData;
+use arrow_data::{ArrayData, BufferSpec};
 use arrow_data::transform::MutableArrayData;
 use arrow_schema::DataType;
 
@@ -64,6 +64,14 @@ impl SnapshotReader<'_> {
             .ok()
             .filter(|rows| *rows <= bits || *rows == 0)
             .ok_or_else(|| invalid(format!("{rows} rows can't be in {bits} bits")))?;
+        // Arrow panics on a buffer that ends in the middle of a value.
+        for (buffer, spec) in buffers.iter().zip(&arrow_data::layout(data_type).buffers) {
+            if let BufferSpec::FixedWidth { byte_width, .. } = spec
+                && buffer.len() % byte_width != 0
+            {
+                return Err(invalid(format!("a buffer of {} bytes doesn't hold whole values of {byte_width}", buffer.len())));
+            }
+        }
         let mut builder = ArrayData::builder(data_type.clone()).len(rows).buffers(buffers);
         if !nulls.is_empty() {
             if nulls.len().saturating_mul(8) < rows {

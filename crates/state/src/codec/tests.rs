@@ -138,3 +138,18 @@ proptest! {
         prop_assert!(open().count(1).is_err());
     }
 }
+
+#[test]
+fn a_buffer_that_ends_within_a_value_is_refused() {
+    let mut writer = SnapshotWriter::new("process", "p");
+    writer.text("Utf8");
+    writer.u64(1);
+    writer.bytes(&[]);
+    writer.out.push(2);
+    writer.bytes(&[0; 9]);
+    writer.bytes(b"a");
+    let bytes = writer.finish();
+    let mut reader = SnapshotReader::open(&bytes, "process", "p").unwrap();
+    let error = reader.column(&arrow_schema::DataType::Utf8).unwrap_err();
+    assert!(error.to_string().contains("whole values of 4"), "{error}");
+}

@@ -48,6 +48,10 @@ impl StoreStage {
         self.store.migrate().await?;
         for result in &self.results {
             self.store.ensure_table(&result.table()).await?;
+            // A new generation fills a table of its own; the view leads to it from now on.
+            if result.generation > 1 {
+                self.store.show_in_view(&result.table()).await?;
+            }
         }
         Ok(())
     }
