@@ -5,8 +5,8 @@
 
 use arrow_array::{Array, ArrayRef, make_array};
 use arrow_buffer::{Buffer, NullBuffer};
-use arrow_data::{ArrayData, BufferSpec};
 use arrow_data::transform::MutableArrayData;
+use arrow_data::{ArrayData, BufferSpec};
 use arrow_schema::DataType;
 
 use super::{CodecError, SnapshotReader, SnapshotWriter};
@@ -69,7 +69,10 @@ impl SnapshotReader<'_> {
             if let BufferSpec::FixedWidth { byte_width, .. } = spec
                 && buffer.len() % byte_width != 0
             {
-                return Err(invalid(format!("a buffer of {} bytes doesn't hold whole values of {byte_width}", buffer.len())));
+                return Err(invalid(format!(
+                    "a buffer of {} bytes doesn't hold whole values of {byte_width}",
+                    buffer.len()
+                )));
             }
         }
         let mut builder = ArrayData::builder(data_type.clone()).len(rows).buffers(buffers);
