@@ -19,7 +19,7 @@ use crate::run::topics::StreamTopics;
 const QUEUED_RECORDS_MAX: usize = 4 * model::limits::BATCH_RECORDS_MAX;
 /// How long a batch is waited for.
 const POLL: Duration = Duration::from_millis(20);
-/// Least time between two progress records of a partition that has more to read.
+/// Least time between two progress records of a partition.
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a partition waits before the registry is asked again.
@@ -51,7 +51,6 @@ struct Partition {
     end: i64,
     last_record_at: Duration,
     published: Progress,
-    published_at: Duration,
     /// Kafka timestamp of a record validated since the last acknowledgement, for the latency probe.
     probe_timestamp_ms: Option<i64>,
     /// When to ask the registry again for the schema that the next block waits for, and what it waits for.
@@ -78,6 +77,8 @@ struct Session<'a> {
     partitions: Vec<Partition>,
     raw_topic_id: TopicId,
     ends_asked_at: Duration,
+    /// When progress was last looked at.
+    published_at: Duration,
     headers: RejectHeaders,
 }
 
@@ -114,22 +115,27 @@ impl<'a> Session<'a> {
         reader.assign(&assignment)?;
         let writer = Writer::new(connection, &WriterOptions { linger_ms: 1, ..WriterOptions::default() })?;
         let headers = RejectHeaders::default();
-        Ok(Self { stage, reader, writer, partitions, raw_topic_id: raw.id, ends_asked_at: Duration::ZERO, headers })
+        Ok(Self {
+            stage,
+            reader,
+            writer,
+            partitions,
+            raw_topic_id: raw.id,
+            ends_asked_at: Duration::ZERO,
+            published_at: Duration::ZERO,
+            headers,
+        })
     }
 
     fn step(&mut self) -> Result<()> {
         self.fetch()?;
         let hold = self.partitions_to_hold()?;
-        let mut wrote = false;
         for index in 0..self.partitions.len() {
-            if hold.get(index).copied().unwrap_or(false) {
-                continue;
+            if !hold.get(index).copied().unwrap_or(false) {
+                self.validate_next(index)?;
             }
-            wrote |= self.validate_next(index)?;
         }
-        if wrote {
-            self.acknowledge()?;
-        }
+        self.writer.poll()?;
         self.declare_idle()?;
         self.publish_progress(false)
     }
@@ -188,13 +194,13 @@ impl<'a> Session<'a> {
         Ok(hold)
     }
 
-    /// Validates the next block of a partition and queues its outcomes for writing; true if there was one.
-    fn validate_next(&mut self, index: usize) -> Result<bool> {
+    /// Validates the next block of a partition, if there is one, and queues its outcomes for writing.
+    fn validate_next(&mut self, index: usize) -> Result<()> {
         let context = &self.stage.context;
-        let Some(partition) = self.partitions.get_mut(index) else { return Ok(false) };
-        let Some(block) = partition.queue.front() else { return Ok(false) };
+        let Some(partition) = self.partitions.get_mut(index) else { return Ok(()) };
+        let Some(block) = partition.queue.front() else { return Ok(()) };
         if context.clock.elapsed() < partition.waits_until {
-            return Ok(false);
+            return Ok(());
         }
         partition.trouble = None;
         let verdicts = match partition.validator.validate(block, context.clock.now_us(), &*context.schemas) {
@@ -207,7 +213,7 @@ impl<'a> Session<'a> {
                 tracing::debug!(stage = %self.stage.name, %error, "waiting");
                 partition.waits_until = context.clock.elapsed() + ASK_AGAIN;
                 partition.trouble = Some(error.to_string());
-                return Ok(false);
+                return Ok(());
             }
             Err(error) => return Err(error.into()),
         };
@@ -218,7 +224,7 @@ impl<'a> Session<'a> {
             self.reader.resume(std::slice::from_ref(&partition.raw))?;
             partition.is_paused = false;
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Waits until all outcomes are acknowledged, and checks that they lie where this epoch counts them.
@@ -286,19 +292,26 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Publishes each partition's progress if it changed: at once when it has caught up, else a few times a second.
-    fn publish_progress(&mut self, all: bool) -> Result<()> {
+    /// Publishes the progress of the partitions in which something changed, a few times a second or at once.
+    fn publish_progress(&mut self, at_once: bool) -> Result<()> {
         let now = self.stage.context.clock.elapsed();
-        for partition in &mut self.partitions {
-            let due = all || partition.queue.is_empty() || now.saturating_sub(partition.published_at) >= PROGRESS_EVERY;
-            if !due {
-                continue;
-            }
+        if !at_once && now.saturating_sub(self.published_at) < PROGRESS_EVERY {
+            return Ok(());
+        }
+        self.published_at = now;
+        let mut changed = Vec::new();
+        for (index, partition) in self.partitions.iter().enumerate() {
             let mut progress = partition.validator.progress();
             progress.raw_topic_id = Some(self.raw_topic_id.clone());
-            if progress == partition.published {
-                continue;
+            if progress != partition.published {
+                changed.push((index, progress));
             }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        self.acknowledge()?;
+        for (index, progress) in changed {
             let value = progress.to_json().map_err(|error| Error::Internal(error.to_string()))?;
             self.writer.send(&OutRecord {
                 topic: &self.stage.topics.progress,
@@ -308,10 +321,10 @@ impl<'a> Session<'a> {
                 ..OutRecord::default()
             })?;
             self.stage.context.status.set_validated(&self.stage.rules.stream, progress.clone());
-            partition.published = progress;
-            partition.published_at = now;
+            if let Some(partition) = self.partitions.get_mut(index) {
+                partition.published = progress;
+            }
         }
-        self.writer.poll()?;
         Ok(())
     }
 }
@@ -359,7 +372,6 @@ fn open_partition(stage: &ValidateStage, reader: &Reader, raw_id: &TopicId, prog
         end,
         last_record_at: stage.context.clock.elapsed(),
         published: progress,
-        published_at: Duration::ZERO,
         probe_timestamp_ms: None,
         waits_until: Duration::ZERO,
         trouble: None,

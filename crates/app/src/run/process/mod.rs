@@ -32,6 +32,10 @@ use watermarks::Watermarks;
 
 pub(crate) const NAME: &str = "process";
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause between two emissions, in multiples of what the last one took, if that is longer than the batch interval.
+const EMIT_PAUSE: u32 = 4;
+/// Longest such pause.
+const EMIT_EVERY_MAX: Duration = Duration::from_secs(1);
 
 /// A stream that queries read.
 #[derive(Debug, Clone)]
@@ -67,6 +71,10 @@ struct Session<'a> {
     queries: Vec<QueryRun>,
     has_changed: bool,
     emitted_at: Duration,
+    /// Least time from one emission to the next.
+    emit_every: Duration,
+    /// Positions up to which results were sent and aren't known to be acknowledged yet.
+    unacknowledged: Option<Vec<(TopicPartition, i64)>>,
     saved_at: Duration,
     is_saved: bool,
 }
@@ -121,6 +129,8 @@ impl<'a> Session<'a> {
             queries,
             has_changed: false,
             emitted_at: now,
+            emit_every: stage.batch_interval,
+            unacknowledged: None,
             saved_at: now,
             is_saved: true,
         })
@@ -129,7 +139,7 @@ impl<'a> Session<'a> {
     fn step(&mut self) -> Result<()> {
         let clock = self.stage.context.clock.clone();
         let since_emit = clock.elapsed().saturating_sub(self.emitted_at);
-        let wait = self.stage.batch_interval.saturating_sub(since_emit).max(Duration::from_millis(1));
+        let wait = self.emit_every.saturating_sub(since_emit).max(Duration::from_millis(1));
         let wait = if self.has_changed { wait } else { wait.max(Duration::from_millis(20)) };
         for block in self.reader.poll(model::limits::BATCH_RECORDS_MAX, wait)? {
             self.take(&block)?;
@@ -137,9 +147,10 @@ impl<'a> Session<'a> {
         let outage = self.reader.outage().map(|outage| format!("waiting for kafka: {outage}"));
         self.stage.context.status.set_trouble(NAME, outage);
         self.apply_watermarks()?;
-        if self.has_changed && clock.elapsed().saturating_sub(self.emitted_at) >= self.stage.batch_interval {
+        if self.has_changed && clock.elapsed().saturating_sub(self.emitted_at) >= self.emit_every {
             self.emit()?;
         }
+        self.note_acknowledged()?;
         self.drain_if_wanted()?;
         if !self.is_saved && clock.elapsed().saturating_sub(self.saved_at) >= self.stage.checkpoint_interval {
             self.emit()?;
@@ -183,26 +194,52 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Publishes what changed and waits for the acknowledgements.
+    /// Publishes what changed, once the emission before is acknowledged: one at most is on its way.
     fn emit(&mut self) -> Result<()> {
+        let started = self.stage.context.clock.elapsed();
+        self.acknowledge()?;
         let mut has_sent = false;
         for query in &mut self.queries {
             has_sent |= query.emit(&self.writer)?;
         }
-        self.has_published(has_sent)
+        self.has_published(has_sent);
+        // Under load, windows are published less often rather than at the cost of reading.
+        let cost = self.emitted_at.saturating_sub(started);
+        self.emit_every =
+            (cost * EMIT_PAUSE).clamp(self.stage.batch_interval, EMIT_EVERY_MAX.max(self.stage.batch_interval));
+        Ok(())
     }
 
-    fn has_published(&mut self, has_sent: bool) -> Result<()> {
-        let ends = if has_sent { self.writer.flush(FLUSH_TIMEOUT)? } else { BTreeMap::new() };
+    fn has_published(&mut self, has_sent: bool) {
         self.has_changed = false;
         self.emitted_at = self.stage.context.clock.elapsed();
-        let status = &self.stage.context.status;
         let positions: Vec<(TopicPartition, i64)> = self.inputs.iter().flat_map(StreamInput::topic_positions).collect();
-        status.set_published(&positions, &ends);
+        let status = &self.stage.context.status;
+        if has_sent {
+            self.unacknowledged = Some(positions);
+        } else {
+            status.set_published(&positions, &BTreeMap::new());
+        }
         for query in &mut self.queries {
             let latest = query.take_latest(self.emitted_at);
             status.set_query(&query.result.query.name, query.operator.metrics(), latest);
         }
+    }
+
+    /// Tells the status of acknowledgements that have come in.
+    fn note_acknowledged(&mut self) -> Result<()> {
+        self.writer.poll()?;
+        if self.unacknowledged.is_some() && self.writer.outstanding() == 0 {
+            self.acknowledge()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything sent is acknowledged.
+    fn acknowledge(&mut self) -> Result<()> {
+        let Some(positions) = self.unacknowledged.take() else { return Ok(()) };
+        let ends = self.writer.flush(FLUSH_TIMEOUT)?;
+        self.stage.context.status.set_published(&positions, &ends);
         Ok(())
     }
 
@@ -216,17 +253,20 @@ impl<'a> Session<'a> {
         if !is_reached {
             return Ok(());
         }
+        self.acknowledge()?;
         let mut has_sent = false;
         for query in &mut self.queries {
             has_sent |= query.drain(&self.writer)?;
         }
-        self.has_published(has_sent)?;
+        self.has_published(has_sent);
         self.save()?;
         self.stage.context.status.set_drained(Drained { up_to });
         Ok(())
     }
 
+    /// Saves a snapshot, once everything published is acknowledged: the positions in it say that it is.
     fn save(&mut self) -> Result<()> {
+        self.acknowledge()?;
         self.sequence += 1;
         let bytes = checkpoint::write(self.stage, &mut self.queries)?;
         self.stage.snapshots.save(NAME, self.epoch, self.sequence, &bytes)?;

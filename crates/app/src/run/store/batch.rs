@@ -7,18 +7,35 @@ use store::{PositionMove, RejectedRow, StoreBatch, Upserts};
 
 use crate::error::{Error, Result};
 
-/// Gathers the blocks of one poll.
+/// Gathers blocks.
 #[derive(Debug, Default)]
 pub(crate) struct BatchBuilder {
     batch: StoreBatch,
+    records: usize,
     ends: BTreeMap<TopicPartition, i64>,
     /// The last progress of each partition; earlier ones in the same batch are of no interest.
     progress: BTreeMap<(String, i32), Progress>,
 }
 
 impl BatchBuilder {
+    /// Whether it holds nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Whether it holds more than progress.
+    pub(crate) fn has_rows(&self) -> bool {
+        !self.batch.tables.is_empty() || !self.batch.rejected.is_empty()
+    }
+
+    /// Records gathered.
+    pub(crate) fn records(&self) -> usize {
+        self.records
+    }
+
     /// Notes that a partition's position moves to the end of the block.
     pub(crate) fn moved(&mut self, block: &RecordBlock) {
+        self.records += block.len();
         if let Some(next) = block.next_offset() {
             self.ends.insert(TopicPartition::new(block.topic.clone(), block.partition), next);
         }

@@ -1,12 +1,16 @@
 //! The store stage: result, rejected and progress topics in, PostgreSQL out, rows and positions in one transaction.
 //!
+//! While PostgreSQL works on one transaction, the next one is read and decoded.
+//!
 //! | file | does |
 //! | --- | --- |
 //! | `results` | result records as rows with versions |
 //! | `rejected` | rejected records as rows for people |
 //! | `batch` | what one transaction holds |
+//! | `commit` | the transaction that PostgreSQL is working on |
 
 mod batch;
+mod commit;
 mod rejected;
 mod results;
 
@@ -15,7 +19,7 @@ use std::time::Duration;
 
 use kafka::{Admin, Reader, ReaderOptions, Start};
 use model::{RecordBlock, TopicId, TopicPartition};
-use store::{PositionClaim, Store, TableSpec, Writer};
+use store::{PositionClaim, Store, TableSpec};
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
@@ -23,10 +27,15 @@ use crate::run::context::Context;
 use crate::run::results::ResultTopic;
 use crate::run::topics::StreamTopics;
 use batch::BatchBuilder;
+use commit::Commits;
 use results::ResultReader;
 
 pub(crate) const NAME: &str = "store";
 const POLL: Duration = Duration::from_millis(20);
+/// How long progress waits for rows to share a transaction with; nobody looks at it sooner.
+const PROGRESS_WAIT: Duration = Duration::from_millis(200);
+/// How long a transaction is waited for before the topics are looked at again.
+const COMMIT_STEP: Duration = Duration::from_millis(1);
 
 /// What the stage needs to know of its project.
 #[derive(Debug, Clone)]
@@ -56,14 +65,12 @@ impl StoreStage {
         Ok(())
     }
 
-    /// Runs one epoch: claims the positions, then stores until the stop switch is thrown.
+    /// Runs one epoch: claims the positions, then stores until the stop switch is thrown. The last transaction has ended when it returns.
     pub(crate) fn run_epoch(&self) -> Result<()> {
         let mut session = Session::open(self)?;
-        while !self.context.stop.is_set() {
-            session.step()?;
-            self.context.status.step(NAME);
-        }
-        Ok(())
+        let stored = session.run();
+        let ended = session.commits.finish();
+        stored.and(ended.map(|_| ()))
     }
 }
 
@@ -71,10 +78,14 @@ impl StoreStage {
 struct Session<'a> {
     stage: &'a StoreStage,
     reader: Reader,
-    writer: Writer,
+    commits: Commits,
+    /// Positions after all batches handed over.
     positions: BTreeMap<TopicPartition, i64>,
     topic_ids: BTreeMap<String, TopicId>,
     results: Vec<ResultReader>,
+    /// The batch that is being filled, and since when.
+    pending: BatchBuilder,
+    pending_since: Duration,
 }
 
 impl<'a> Session<'a> {
@@ -110,24 +121,60 @@ impl<'a> Session<'a> {
         let results = stage.results.iter().map(ResultReader::new).collect::<Result<_>>()?;
         stage.context.status.set_stored(&positions, &[], stage.context.clock.now_us());
         tracing::info!(epoch = %writer.epoch(), tables = tables.len(), "the store stage starts");
-        Ok(Self { stage, reader, writer, positions, topic_ids, results })
+        Ok(Self {
+            stage,
+            reader,
+            commits: Commits::new(writer, stage.context.clone(), stage.runtime.clone()),
+            positions,
+            topic_ids,
+            results,
+            pending: BatchBuilder::default(),
+            pending_since: Duration::ZERO,
+        })
+    }
+
+    fn run(&mut self) -> Result<()> {
+        while !self.stage.context.stop.is_set() {
+            self.step()?;
+            self.stage.context.status.step(NAME);
+        }
+        Ok(())
     }
 
     fn step(&mut self) -> Result<()> {
-        let blocks = self.reader.poll(self.stage.batch_rows, POLL)?;
-        let outage = self.reader.outage().map(|outage| format!("waiting for kafka: {outage}"));
-        self.stage.context.status.set_trouble(NAME, outage);
-        if blocks.is_empty() {
+        self.read()?;
+        if self.pending.is_empty() {
+            return self.commits.poll(Duration::ZERO).map(|_| ());
+        }
+        let waited = self.stage.context.clock.elapsed().saturating_sub(self.pending_since);
+        if !self.pending.has_rows() && waited < PROGRESS_WAIT {
+            return self.commits.poll(Duration::ZERO).map(|_| ());
+        }
+        if self.commits.poll(COMMIT_STEP)? {
+            let batch = std::mem::take(&mut self.pending).finish(&mut self.positions, &self.topic_ids)?;
+            self.commits.begin(batch, self.positions.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Reads what is there into the pending batch, if it has room.
+    fn read(&mut self) -> Result<()> {
+        let room = self.stage.batch_rows.saturating_sub(self.pending.records());
+        if room == 0 {
             return Ok(());
         }
-        let mut builder = BatchBuilder::default();
-        for block in &blocks {
-            self.add(block, &mut builder)?;
+        let wait = if self.pending.has_rows() { Duration::ZERO } else { POLL };
+        let blocks = self.reader.poll(room, wait)?;
+        let outage = self.reader.outage().map(|outage| format!("waiting for kafka: {outage}"));
+        self.stage.context.status.set_trouble(NAME, outage);
+        if self.pending.is_empty() {
+            self.pending_since = self.stage.context.clock.elapsed();
         }
-        let batch = builder.finish(&mut self.positions, &self.topic_ids)?;
-        let applied = self.stage.runtime.block_on(self.writer.apply(batch))?;
-        let context = &self.stage.context;
-        context.status.set_stored(&self.positions, &applied.tables, context.clock.now_us());
+        let mut pending = std::mem::take(&mut self.pending);
+        for block in &blocks {
+            self.add(block, &mut pending)?;
+        }
+        self.pending = pending;
         Ok(())
     }
 
