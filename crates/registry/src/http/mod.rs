@@ -37,10 +37,10 @@ pub(crate) fn router(registry: Arc<Registry>, request_bytes_max: usize) -> Route
     api = route(api, "/schemas/ids/{id}/versions", get(ids::versions));
     api = route(api, "/schemas/guids/{guid}", get(ids::by_guid));
     api = route(api, "/schemas/guids/{guid}/ids", get(ids::ids_of_guid));
-    api = route(api, "/config", get(config::global).put(config::set_global).delete(config::delete_global));
-    api = route(api, "/config/{subject}", get(config::of_subject).put(config::set).delete(config::delete));
-    api = route(api, "/mode", get(mode::global).put(mode::set_global).delete(mode::delete_global));
-    api = route(api, "/mode/{subject}", get(mode::of_subject).put(mode::set).delete(mode::delete));
+    api = route(api, "/config", get(config::get).put(config::set).delete(config::delete));
+    api = route(api, "/config/{subject}", get(config::get).put(config::set).delete(config::delete));
+    api = route(api, "/mode", get(mode::get).put(mode::set).delete(mode::delete));
+    api = route(api, "/mode/{subject}", get(mode::get).put(mode::set).delete(mode::delete));
     api = route(api, "/compatibility/subjects/{subject}/versions", post(compatibility::with_all));
     api = route(api, "/compatibility/subjects/{subject}/versions/{version}", post(compatibility::with_version));
     api = route(api, "/contexts", get(ids::contexts));

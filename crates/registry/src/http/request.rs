@@ -1,13 +1,14 @@
 //! Reading requests: parameters, bodies, and the content types that are taken.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use crate::machine::query::{Format, Shown};
+use crate::machine::settings::place;
 
 /// The parameters after the `?`. Unknown ones are ignored.
 #[derive(Debug)]
@@ -67,6 +68,20 @@ impl Parameters {
             // As the reference server does with what is no number.
             Some(text) => text.parse().map(Some).map_err(|_| Error::new(404, "HTTP 404 Not Found")),
         }
+    }
+}
+
+/// The place of settings that the path names: a subject, or everything where it names none.
+#[derive(Debug)]
+pub(crate) struct At(pub(crate) Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for At {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let subject = Option::<Path<String>>::from_request_parts(parts, state).await;
+        let subject = subject.map_err(|rejection| Error::new(400, rejection.body_text()))?;
+        Ok(Self(place(subject.as_ref().map(|Path(subject)| subject.as_str()))))
     }
 }
 
