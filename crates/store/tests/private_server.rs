@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use common::{fast_options, open_tempdir, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use store::private_server::{self, PrivateServer, ServerOptions};
+use store::private_server::{self, PrivateServer, Programs, ServerOptions};
 use store::{Error, ServerErrorKind, Store, StoreOptions};
 
 async fn start(directory: &Path) -> PrivateServer {
@@ -226,7 +226,7 @@ async fn a_taken_port_is_named_or_evaded() {
 #[tokio::test]
 async fn wrong_binaries_and_bad_settings_are_named() {
     let home = open_tempdir();
-    let options = ServerOptions { binaries: Some(home.path().join("nothing")), ..fast_options("shop") };
+    let options = ServerOptions { programs: Programs::Directory(home.path().join("nothing")), ..fast_options("shop") };
     let error = private_server::start(&home.path().join("a"), options).await.unwrap_err();
     assert_eq!(kind(&error), ServerErrorKind::NoBinaries);
 

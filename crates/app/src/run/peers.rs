@@ -12,7 +12,7 @@ use project::settings::{Flush, KafkaConnection};
 use registry::{Authentication, BlockingClient, ClientOptions, KafkaStorage, Server, Storage};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
-use store::private_server::{self, PrivateServer, ServerOptions};
+use store::private_server::{self, PrivateServer, Programs, ServerOptions};
 use store::{Store, StoreOptions, SynchronousCommit};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -28,6 +28,14 @@ pub(crate) struct Addresses {
     pub(crate) registry: String,
 }
 
+/// An embedded system that runs in this process.
+#[derive(Debug)]
+struct EmbeddedServer {
+    name: &'static str,
+    stop: Stop,
+    task: JoinHandle<Result<()>>,
+}
+
 /// The systems that a project runs on.
 #[derive(Debug)]
 pub(crate) struct Peers {
@@ -35,8 +43,7 @@ pub(crate) struct Peers {
     pub(crate) schemas: Arc<BlockingClient>,
     pub(crate) registry_url: String,
     runtime: Handle,
-    stop: Stop,
-    tasks: Vec<(&'static str, JoinHandle<Result<()>>)>,
+    servers: Vec<EmbeddedServer>,
     address_file: Option<PathBuf>,
 }
 
@@ -47,28 +54,22 @@ impl Peers {
             .map_err(|error| Error::system(format!("making {}", project.data_dir.display()), error))?;
         let file = project.data_dir.join("addresses.json");
         let running = running(&file);
-        let stop = Stop::default();
-        let mut tasks = Vec::new();
+        let mut servers = Vec::new();
         let settings = &project.settings;
-        let properties = settings
-            .connections
-            .kafka
-            .librdkafka_properties(&project.directory)
-            .map_err(|error| Error::Project(error.to_string()))?;
         let brokers = match (&running, settings.connections.kafka.is_embedded()) {
             (_, false) => settings.connections.kafka.brokers.clone(),
             (Some(running), true) => running.kafka.clone(),
-            (None, true) => start_broker(project, runtime, &stop, &mut tasks)?,
+            (None, true) => start_broker(project, runtime, &mut servers)?,
         };
-        let connection = Connection { brokers, properties, client_id: format!("tillstream-{}", project.name) };
+        let connection = kafka_connection(project, brokers)?;
         Admin::new(&connection)?.ping(Duration::from_secs(30))?;
         let registry_url = match (&running, settings.connections.registry.is_embedded()) {
             (_, false) => settings.connections.registry.url.clone(),
             (Some(running), true) => running.registry.clone(),
-            (None, true) => start_registry(project, &connection, runtime, &stop, &mut tasks)?,
+            (None, true) => start_registry(project, &connection, runtime, &mut servers)?,
         };
         let schemas = connect_registry(project, &registry_url)?;
-        let address_file = if running.is_none() && !tasks.is_empty() {
+        let address_file = if running.is_none() && !servers.is_empty() {
             let addresses = Addresses {
                 process_id: std::process::id(),
                 kafka: connection.brokers.clone(),
@@ -84,20 +85,29 @@ impl Peers {
             schemas: Arc::new(schemas),
             registry_url,
             runtime: runtime.clone(),
-            stop,
-            tasks,
+            servers,
             address_file,
         })
     }
 
+    /// Starts the peers, does the work, and stops them whatever its outcome.
+    pub(crate) fn with<T>(project: &Project, runtime: &Handle, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let peers = Self::start(project, runtime)?;
+        let worked = work(&peers);
+        let stopped = peers.stop();
+        // The work's own error says more.
+        let worked = worked?;
+        stopped.map(|()| worked)
+    }
+
     /// Stops what this process has started: the registry first, since it writes to the broker.
     pub(crate) fn stop(self) -> Result<()> {
-        self.stop.now();
         if let Some(file) = &self.address_file {
             // It may be gone already; a stale one is recognised by its process id anyway.
             drop(std::fs::remove_file(file));
         }
-        for (name, task) in self.tasks.into_iter().rev() {
+        for EmbeddedServer { name, stop, task } in self.servers.into_iter().rev() {
+            stop.now();
             let ended = self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), task).await });
             match ended {
                 Ok(Ok(ended)) => ended?,
@@ -109,6 +119,15 @@ impl Peers {
     }
 }
 
+/// How the project's Kafka is reached at `brokers`, with the security settings.
+pub(crate) fn kafka_connection(project: &Project, brokers: String) -> Result<Connection> {
+    let settings = &project.settings.connections.kafka;
+    let properties = settings.librdkafka_properties(&project.directory);
+    let properties = properties.map_err(|error| Error::Project(error.to_string()))?;
+    Ok(Connection { brokers, properties, client_id: format!("tillstream-{}", project.name) })
+}
+
+/// A setting of the form `HOST:PORT`.
 pub(crate) fn listen_address(what: &str, text: &str) -> Result<SocketAddr> {
     text.parse()
         .map_err(|_| Error::Project(format!("{what}.listen is {text:?}, which isn't HOST:PORT with a numeric host")))
@@ -121,12 +140,7 @@ pub(crate) fn cannot_listen(what: &str, setting: &str, address: SocketAddr, sour
     ))
 }
 
-fn start_broker(
-    project: &Project,
-    runtime: &Handle,
-    stop: &Stop,
-    tasks: &mut Vec<(&'static str, JoinHandle<Result<()>>)>,
-) -> Result<String> {
+fn start_broker(project: &Project, runtime: &Handle, servers: &mut Vec<EmbeddedServer>) -> Result<String> {
     let settings = &project.settings.broker;
     let listen = listen_address("broker", &settings.listen)?;
     let mut options = broker::Options::new(listen, project.data_dir.join("broker"));
@@ -142,10 +156,11 @@ fn start_broker(
         error => Error::Unavailable(error.to_string()),
     })?;
     let address = broker.address();
+    let stop = Stop::default();
     let shutdown = stop.clone().thrown();
     let task =
         runtime.spawn(async move { broker.run(shutdown).await.map_err(|error| Error::Unavailable(error.to_string())) });
-    tasks.push(("broker", task));
+    servers.push(EmbeddedServer { name: "broker", stop, task });
     Ok(address.to_string())
 }
 
@@ -153,8 +168,7 @@ fn start_registry(
     project: &Project,
     connection: &Connection,
     runtime: &Handle,
-    stop: &Stop,
-    tasks: &mut Vec<(&'static str, JoinHandle<Result<()>>)>,
+    servers: &mut Vec<EmbeddedServer>,
 ) -> Result<String> {
     let kafka: &KafkaConnection = &project.settings.connections.kafka;
     let listen = listen_address("registry", &project.settings.registry.listen)?;
@@ -172,14 +186,16 @@ fn start_registry(
         error => Error::Unavailable(error.to_string()),
     })?;
     let url = server.url();
+    let stop = Stop::default();
     let shutdown = stop.clone().thrown();
     let task =
         runtime.spawn(async move { server.run(shutdown).await.map_err(|error| Error::Unavailable(error.to_string())) });
-    tasks.push(("registry", task));
+    servers.push(EmbeddedServer { name: "registry", stop, task });
     Ok(url)
 }
 
-fn connect_registry(project: &Project, url: &str) -> Result<BlockingClient> {
+/// A client of the registry at `url`, with the settings' user or token.
+pub(crate) fn connect_registry(project: &Project, url: &str) -> Result<BlockingClient> {
     let settings = &project.settings.connections.registry;
     let resolve = |name: &str, secret: &project::Secret| {
         let setting = format!("connections.registry.{name}");
@@ -199,7 +215,7 @@ fn connect_registry(project: &Project, url: &str) -> Result<BlockingClient> {
 }
 
 /// The addresses of another live process of this project, if there is one.
-fn running(file: &Path) -> Option<Addresses> {
+pub(crate) fn running(file: &Path) -> Option<Addresses> {
     let addresses: Addresses = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
     let is_alive = Path::new("/proc").join(addresses.process_id.to_string()).exists();
     (is_alive && addresses.process_id != std::process::id()).then_some(addresses)
@@ -231,6 +247,12 @@ impl Database {
             let options = ServerOptions {
                 database: project.name.clone(),
                 synchronous_commit: commit,
+                programs: match connection.programs.as_str() {
+                    "auto" => Programs::Any,
+                    "installed" => Programs::Installed,
+                    "downloaded" => Programs::Downloaded,
+                    path => Programs::Directory(project.directory.join(path)),
+                },
                 ..ServerOptions::default()
             };
             let server = runtime.block_on(private_server::start(&project.data_dir.join("postgres"), options))?;
@@ -247,6 +269,15 @@ impl Database {
         };
         let store = runtime.block_on(Store::connect(&url, options))?;
         Ok(Self { store, url, server })
+    }
+
+    /// Starts or takes PostgreSQL, does the work, and stops it whatever its outcome.
+    pub(crate) fn with<T>(project: &Project, runtime: &Handle, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let database = Self::start(project, runtime)?;
+        let worked = work(&database);
+        let stopped = database.stop(runtime);
+        let worked = worked?;
+        stopped.map(|()| worked)
     }
 
     pub(crate) fn stop(self, runtime: &Handle) -> Result<()> {

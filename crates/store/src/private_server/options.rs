@@ -5,6 +5,20 @@ use std::time::Duration;
 
 use crate::store::SynchronousCommit;
 
+/// Where PostgreSQL's programs come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Programs {
+    /// Those that are installed; if there are none, downloaded ones.
+    #[default]
+    Any,
+    /// Those that are installed, or an error.
+    Installed,
+    /// Downloaded once into the user's cache, whatever is installed.
+    Downloaded,
+    /// Those in this directory.
+    Directory(PathBuf),
+}
+
 /// How the private server is to be run.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
@@ -18,10 +32,8 @@ pub struct ServerOptions {
     pub fsync: bool,
     /// More settings of PostgreSQL, applied after ours.
     pub settings: Vec<(String, String)>,
-    /// Directory of the binaries to use, instead of looking for them.
-    pub binaries: Option<PathBuf>,
-    /// Whether binaries may be downloaded when none are installed.
-    pub download: bool,
+    /// Where PostgreSQL's programs come from.
+    pub programs: Programs,
     /// Longest time for the server to accept connections; recovery after a crash is part of it.
     pub start_timeout: Duration,
     /// Longest time for an orderly stop.
@@ -36,8 +48,7 @@ impl Default for ServerOptions {
             synchronous_commit: SynchronousCommit::On,
             fsync: true,
             settings: Vec::new(),
-            binaries: None,
-            download: true,
+            programs: Programs::Any,
             start_timeout: Duration::from_secs(60),
             stop_timeout: Duration::from_secs(60),
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use model::{TopicId, TopicPartition, Version};
-use store::private_server::{self, PrivateServer, ServerOptions};
+use store::private_server::{self, PrivateServer, Programs, ServerOptions};
 use store::{PositionClaim, PositionMove, Store, StoreBatch, StoreOptions, TableSpec, Upserts};
 
 /// A directory that an unprivileged server may reach, deleted with its owner.
@@ -26,7 +26,7 @@ pub fn open_tempdir() -> tempfile::TempDir {
 }
 
 pub fn fast_options(database: &str) -> ServerOptions {
-    ServerOptions { database: database.into(), fsync: false, download: false, ..ServerOptions::default() }
+    ServerOptions { database: database.into(), fsync: false, programs: Programs::Installed, ..ServerOptions::default() }
 }
 
 /// The directory of the server that all tests share, also those in other processes.
