@@ -22,7 +22,10 @@ pub(crate) enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Schema(#[from] model::SchemaError),
-    /// The project's files are wrong; the text is the rendered list of findings.
+    /// The project's files are wrong, each finding with its place.
+    #[error(transparent)]
+    Findings(#[from] project::ProjectErrors),
+    /// What the project asks for can't be.
     #[error("{0}")]
     Project(String),
     /// The command line is wrong.
@@ -37,6 +40,9 @@ pub(crate) enum Error {
     /// A position names a topic that isn't the one there now, or lies below the start of the log.
     #[error("{0}")]
     Position(String),
+    /// The user stopped it before it was done.
+    #[error("{0}")]
+    Interrupted(String),
     /// A bug of ours, or a state that can't be.
     #[error("{0}")]
     Internal(String),
@@ -46,16 +52,36 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// For programs: `{"error":{"message","code","domain","retry","problems"}}`. `code` is the exit code, `retry` whether the same may succeed
+    /// later, `problems` what is wrong with the project, each with its place.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let domain = match self.domain() {
+            Domain::User => "user",
+            Domain::External => "external",
+            Domain::Internal => "internal",
+        };
+        let (message, problems) = match self {
+            Self::Findings(findings) => (findings.summary(), findings.to_json()["problems"].clone()),
+            error => (error.to_string(), serde_json::json!([])),
+        };
+        let retry = self.retry() == Retry::Backoff;
+        serde_json::json!({ "error": {
+            "message": message, "code": self.exit_code(), "domain": domain, "retry": retry, "problems": problems,
+        } })
+    }
+
     pub(crate) fn system(doing: impl Into<String>, source: std::io::Error) -> Self {
         Self::System { doing: doing.into(), source }
     }
 
-    /// The exit code of a command that ends with this error: 2 usage, 3 project, 4 a peer is unavailable, 5 data refused, 70 ours.
+    /// The exit code of a command that ends with this error: 2 usage, 3 project, 4 a peer is unavailable, 5 data refused, 70 ours,
+    /// 130 stopped by Ctrl-C before it was done.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Project(_) => 3,
+            Self::Project(_) | Self::Findings(_) => 3,
             Self::Data(_) => 5,
+            Self::Interrupted(_) => 130,
             _ => match self.domain() {
                 Domain::User => 3,
                 Domain::External => 4,
@@ -74,7 +100,9 @@ impl Classified for Error {
             Self::State(error) => error.domain(),
             Self::Store(error) => error.domain(),
             Self::Schema(error) => error.domain(),
-            Self::Project(_) | Self::Usage(_) | Self::Data(_) => Domain::User,
+            Self::Project(_) | Self::Findings(_) | Self::Usage(_) | Self::Data(_) | Self::Interrupted(_) => {
+                Domain::User
+            }
             Self::Snapshot(_) | Self::Unavailable(_) | Self::Position(_) | Self::System { .. } => Domain::External,
             Self::Internal(_) => Domain::Internal,
         }

@@ -1,6 +1,6 @@
 //! Tillstream: real-time transaction pipelines in one binary.
 //!
-//! `cli` has a file per command; `run` wires the stages and knows their order. Everything else is in the other crates.
+//! `cli` has a file per command; `run` wires the stages and knows their order; `bench` measures. Everything else is in the other crates.
 
 mod bench;
 mod cli;
@@ -14,10 +14,11 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     cli::start_logging(cli.verbose, cli.log_json);
+    let output = cli.output();
     match cli.run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            cli::report(&error, output);
             ExitCode::from(error.exit_code())
         }
     }

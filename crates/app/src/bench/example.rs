@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::{Plan, Settings, machine};
-use crate::cli::{asked_to_stop, runtime};
+use crate::cli::runtime;
+use crate::cli::signals::asked_to_stop;
 use crate::error::{Error, Result};
 use crate::run::peers::{Database, Peers};
 use crate::run::pipeline::{Pipeline, Stage};

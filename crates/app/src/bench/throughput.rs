@@ -158,7 +158,7 @@ fn drain_and_watch(pipeline: &Pipeline, clock: &dyn Clock, started: Duration) ->
             }
             (validated.unwrap_or(0.0), processed.unwrap_or(0.0))
         });
-        let drained = drain::drain(pipeline);
+        let drained = drain::drain(pipeline, &mut |_| Ok(()));
         is_over.store(true, Ordering::Relaxed);
         let watched = watching.join().map_err(|_| Error::Internal("the watch panicked".to_owned()))?;
         drained.map(|()| watched)

@@ -25,7 +25,7 @@ pub(crate) struct Bench {
     what: Option<What>,
     /// How to write the figures.
     #[arg(long, value_enum, default_value = "json", global = true)]
-    output: Output,
+    pub(super) output: Output,
     /// Exit with code 1 if a floor is missed.
     #[arg(long, global = true)]
     assert: bool,

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use broker::{Broker, FlushPolicy, Options};
 use clap::Args;
 
-use crate::cli::{asked_to_stop, runtime};
+use crate::cli::signals::asked_to_stop;
+use crate::cli::{Output, runtime};
 use crate::error::{Error, Result};
 
 /// Run the embedded Kafka broker alone.
@@ -32,6 +33,9 @@ pub(crate) struct BrokerCommand {
     /// Make a topic when a client asks for one that isn't there.
     #[arg(long)]
     auto_create_topics: bool,
+    /// How to write the address.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) output: Output,
 }
 
 impl BrokerCommand {
@@ -45,7 +49,8 @@ impl BrokerCommand {
         let unavailable = |error: broker::Error| Error::Unavailable(error.to_string());
         let runtime = runtime()?;
         let broker = runtime.block_on(Broker::bind(options)).map_err(unavailable)?;
-        println!("{}", broker.address());
+        let address = broker.address().to_string();
+        self.output.print(&serde_json::json!({ "address": address }), || address.clone())?;
         runtime.block_on(broker.run(asked_to_stop())).map_err(unavailable)?;
         Ok(ExitCode::SUCCESS)
     }

@@ -2,26 +2,25 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use ingest::generate::PaymentsOptions;
-use model::SystemClock;
 
+use crate::cli::Output;
+use crate::cli::client::with_streams;
 use crate::cli::project::ProjectArgs;
-use crate::cli::{Output, asked_to_stop, runtime};
 use crate::error::{Error, Result};
-use crate::run::context::Context;
 use crate::run::generate::GenerateTask;
-use crate::run::peers::Peers;
-use crate::run::pipeline::lay_out;
-use crate::run::status::Status;
-use crate::run::stop::Stop;
 
 /// Generate card payments into a stream, at a rate that doesn't depend on the pipeline.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  tillstream generate examples/payments --rate 3000 --for 60s")]
+#[command(after_help = "\
+Examples:
+  tillstream generate examples/payments --rate 3000 --for 60s
+  tillstream generate examples/payments --rate 500 --late-share 0.05 --fraud-bursts-per-min 6
+
+The stream needs the columns of examples/payments/schemas/transaction.avsc.")]
 pub(crate) struct Generate {
     /// The project's directory; the current one by default.
     directory: Option<PathBuf>,
@@ -51,14 +50,14 @@ pub(crate) struct Generate {
     fraud_bursts_per_min: Option<f64>,
     /// How to write the result.
     #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    pub(super) output: Output,
     #[command(flatten)]
     project: ProjectArgs,
 }
 
 impl Generate {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let project = self.project.load(self.directory.as_deref())?;
+        let project = self.project.load(self.directory.as_deref(), self.output)?;
         let defaults = PaymentsOptions::default();
         let options = PaymentsOptions {
             seed: self.seed,
@@ -68,34 +67,15 @@ impl Generate {
             fraud_bursts_per_min: self.fraud_bursts_per_min.unwrap_or(defaults.fraud_bursts_per_min),
             ..defaults
         };
-        let runtime = runtime()?;
-        let peers = Peers::start(&project, runtime.handle())?;
-        let context = Context {
-            connection: peers.connection.clone(),
-            schemas: peers.schemas.clone(),
-            clock: Arc::new(SystemClock::new()),
-            status: Arc::new(Status::default()),
-            stop: Stop::default(),
-        };
-        let stop = context.stop.clone();
-        runtime.spawn(async move {
-            asked_to_stop().await;
-            stop.now();
-        });
-        let (streams, ..) = lay_out(&project, &context)?;
-        let wanted = self.stream.as_deref();
-        let stream = streams.into_iter().find(|stream| wanted.is_none_or(|wanted| wanted == stream.name));
-        let stream =
-            stream.ok_or_else(|| Error::Usage(format!("there is no stream {}", wanted.unwrap_or("at all"))))?;
-        let task = GenerateTask::new(context, stream, self.rate, options)?;
-        let generated =
-            task.run(self.duration.map(|duration| Duration::from_micros(duration.as_micros().unsigned_abs())));
-        peers.stop()?;
-        let generated = generated?;
-        match self.output {
-            Output::Json => println!("{}", serde_json::json!({ "generated": generated })),
-            Output::Text => println!("{generated} payments"),
-        }
+        let duration = self.duration.map(|duration| Duration::from_micros(duration.as_micros().unsigned_abs()));
+        let generated = with_streams(&project, |context, streams| {
+            let wanted = self.stream.as_deref();
+            let stream = streams.into_iter().find(|stream| wanted.is_none_or(|wanted| wanted == stream.name));
+            let stream =
+                stream.ok_or_else(|| Error::Usage(format!("there is no stream {}", wanted.unwrap_or("at all"))))?;
+            GenerateTask::new(context.clone(), stream, self.rate, options)?.run(duration)
+        })?;
+        self.output.print(&serde_json::json!({ "generated": generated }), || format!("{generated} payments"))?;
         Ok(ExitCode::SUCCESS)
     }
 }

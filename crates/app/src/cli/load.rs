@@ -2,23 +2,28 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
-use model::SystemClock;
 
+use crate::cli::Output;
+use crate::cli::client::with_streams;
+use crate::cli::progress::LoadProgress;
 use crate::cli::project::{ProjectArgs, directory_and_rest};
-use crate::cli::{Output, asked_to_stop, runtime};
 use crate::error::{Error, Result};
-use crate::run::context::Context;
-use crate::run::peers::Peers;
-use crate::run::pipeline::{lay_out, load_of};
-use crate::run::status::Status;
-use crate::run::stop::Stop;
+use crate::run::load::Loaded;
+use crate::run::pipeline::load_of;
 
 /// Load a file (CSV, JSON lines, Parquet) into a stream. A load that was cut off goes on where it stopped.
 #[derive(Debug, Args)]
-#[command(name = "load", after_help = "Example:\n  tillstream load shop history.csv --stream orders")]
+#[command(
+    name = "load",
+    after_help = "\
+Examples:
+  tillstream load shop history.csv --stream orders
+  tillstream load payments day.parquet --stream transactions --rate 3000
+
+Each row gets in once, however often the file is loaded. Rows that don't fit are reported in a file that is named at the end; exit code 5."
+)]
 pub(crate) struct LoadCommand {
     /// The project's directory (the current one if left out), then the file.
     #[arg(value_name = "[DIR] FILE", required = true, num_args = 1..=2)]
@@ -31,7 +36,7 @@ pub(crate) struct LoadCommand {
     rate: Option<u64>,
     /// How to write the result.
     #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    pub(super) output: Output,
     #[command(flatten)]
     project: ProjectArgs,
 }
@@ -43,40 +48,27 @@ impl LoadCommand {
             return Err(Error::Usage(format!("expected a project directory and one file, found {:?}", self.words)));
         };
         let file = PathBuf::from(file);
-        let project = self.project.load(directory.as_deref())?;
-        let runtime = runtime()?;
-        let peers = Peers::start(&project, runtime.handle())?;
-        let context = Context {
-            connection: peers.connection.clone(),
-            schemas: peers.schemas.clone(),
-            clock: Arc::new(SystemClock::new()),
-            status: Arc::new(Status::default()),
-            stop: Stop::default(),
-        };
-        let stop = context.stop.clone();
-        runtime.spawn(async move {
-            asked_to_stop().await;
-            stop.now();
-        });
-        let (streams, ..) = lay_out(&project, &context)?;
-        let mut load = load_of(&streams, &project, &self.stream, &file, &name_of(&project.directory, &file))?;
-        load.rate = self.rate;
-        let loaded = load.run(&context, |_| {});
-        peers.stop()?;
-        let loaded = loaded?;
-        match self.output {
-            Output::Json => println!(
-                "{}",
-                serde_json::json!({ "sent": loaded.sent, "already": loaded.already, "refused": loaded.refused })
-            ),
-            Output::Text => {
-                println!("{} rows sent, {} were there already, {} refused", loaded.sent, loaded.already, loaded.refused)
-            }
+        let project = self.project.load(directory.as_deref(), self.output)?;
+        let (loaded, report) = with_streams(&project, |context, streams| {
+            let mut load = load_of(&streams, &project, &self.stream, &file, &name_of(&project.directory, &file))?;
+            load.rate = self.rate;
+            let mut progress = LoadProgress::new(&file);
+            Ok((load.run(context, |loaded| progress.update(&loaded))?, load.report))
+        })?;
+        let Loaded { sent, already, refused, stopped_at, .. } = loaded;
+        self.output.print(&serde_json::json!({ "sent": sent, "already": already, "refused": refused }), || {
+            format!("{sent} rows sent, {already} were there already, {refused} refused")
+        })?;
+        if refused > 0 {
+            eprintln!("the refused rows and what is wrong with them are in {}", report.display());
         }
-        if loaded.refused > 0 {
-            eprintln!("the refused rows and what is wrong with them are in {}", load.report.display());
+        if let Some(row) = stopped_at {
+            return Err(Error::Interrupted(format!(
+                "loading {} was stopped at row {row}; the same command goes on from there",
+                file.display()
+            )));
         }
-        Ok(ExitCode::from(if loaded.refused > 0 { 5 } else { 0 }))
+        Ok(ExitCode::from(if refused > 0 { 5 } else { 0 }))
     }
 }
 

@@ -3,18 +3,24 @@
 mod bench;
 mod broker;
 mod check;
+mod client;
 mod generate;
 mod init;
+mod inputs;
 mod load;
+mod progress;
 mod project;
 mod registry;
+pub(crate) mod signals;
 mod sql;
+mod stopping;
 mod up;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
@@ -26,7 +32,8 @@ Examples:
   tillstream up shop --drain                      load its inputs, process all, print a summary, exit
   tillstream sql shop 'SELECT * FROM bi.spend'    ask its PostgreSQL
 
-Exit codes: 0 ok, 1 a test or audit failed, 2 usage, 3 project error, 4 a peer is unavailable, 5 data refused, 70 internal error.";
+Exit codes: 0 ok, 1 a test or audit failed, 2 usage, 3 project error, 4 a peer is unavailable, 5 data refused, 70 internal error, 130 stopped by Ctrl-C before it was done.
+With --output json the last line of standard error is the error as JSON.";
 
 /// Real-time transaction pipelines: Kafka topics with Avro in, streaming SQL, Kafka and PostgreSQL out.
 #[derive(Debug, Parser)]
@@ -66,6 +73,20 @@ pub(crate) enum Output {
     Json,
 }
 
+impl Output {
+    /// Writes a command's data to standard output: `value` for programs, on one line, or `text` for people.
+    ///
+    /// # Errors
+    /// `System` when standard output can't be written to.
+    pub(crate) fn print(self, value: &Value, text: impl FnOnce() -> String) -> Result<()> {
+        let text = match self {
+            Self::Text => text(),
+            Self::Json => value.to_string(),
+        };
+        writeln!(std::io::stdout(), "{text}").map_err(|error| Error::system("writing to standard output", error))
+    }
+}
+
 impl Cli {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.command {
@@ -81,6 +102,32 @@ impl Cli {
             Command::Registry(command) => command.run(),
         }
     }
+
+    /// How the command was asked to write its data, and so its error.
+    pub(crate) fn output(&self) -> Output {
+        match &self.command {
+            Command::Init(command) => command.output,
+            Command::Up(command) => command.output,
+            Command::Run(command) => command.output,
+            Command::Check(command) => command.output,
+            Command::Generate(command) => command.output,
+            Command::Load(command) => command.output,
+            Command::Sql(command) => command.output(),
+            Command::Bench(command) => command.output,
+            Command::Broker(command) => command.output,
+            Command::Registry(command) => command.output,
+        }
+    }
+}
+
+/// Tells what ended a command, on standard error.
+pub(crate) fn report(error: &Error, output: Output) {
+    match (output, error) {
+        (Output::Json, error) => eprintln!("{}", error.to_json()),
+        (Output::Text, Error::Findings(findings)) => eprintln!("{}", findings.render(project::rendering())),
+        (Output::Text, Error::Interrupted(reason)) => eprintln!("{reason}"),
+        (Output::Text, error) => eprintln!("error: {error}"),
+    }
 }
 
 /// Sets up the log on standard error. `RUST_LOG` overrides.
@@ -91,7 +138,7 @@ pub(crate) fn start_logging(verbose: u8, json: bool) {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| progress::LogWriter);
     if json {
         builder.json().init();
     } else {
@@ -109,17 +156,4 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .map_err(|error| Error::system("starting the asynchronous runtime", error))
-}
-
-/// Resolves at Ctrl-C or SIGTERM.
-pub(crate) async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
 }

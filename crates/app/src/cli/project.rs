@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use project::{ENVIRONMENT_PREFIX, Overrides, PROJECT_FILE, Project, Rendering};
 
+use crate::cli::Output;
 use crate::error::{Error, Result};
 
 /// The overrides that all commands on a project take.
@@ -21,11 +22,11 @@ pub(crate) struct ProjectArgs {
 }
 
 impl ProjectArgs {
-    /// Loads and checks the project in `directory`, or in the current one. Findings go to standard error.
+    /// Loads and checks the project in `directory`, or in the current one. Warnings go to standard error.
     ///
     /// # Errors
-    /// `Project` with all findings rendered.
-    pub(crate) fn load(&self, directory: Option<&Path>) -> Result<Project> {
+    /// `Findings` with all that is wrong.
+    pub(crate) fn load(&self, directory: Option<&Path>, output: Output) -> Result<Project> {
         let directory = directory.map_or_else(|| PathBuf::from("."), Path::to_owned);
         let mut sets = Vec::new();
         for set in &self.sets {
@@ -36,11 +37,12 @@ impl ProjectArgs {
         let environment: BTreeMap<String, String> =
             std::env::vars().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
         let overrides = Overrides { profile: self.profile.clone(), sets, environment };
-        let rendering = rendering();
-        let project =
-            Project::load(&directory, &overrides).map_err(|errors| Error::Project(errors.render(rendering)))?;
+        let project = Project::load(&directory, &overrides)?;
         if !project.warnings.is_empty() {
-            eprintln!("{}", project.warnings.render(rendering));
+            match output {
+                Output::Text => eprintln!("{}", project.warnings.render(rendering())),
+                Output::Json => eprintln!("{}", serde_json::json!({ "warnings": project.warnings.to_json() })),
+            }
         }
         Ok(project)
     }

@@ -6,14 +6,15 @@ use std::process::ExitCode;
 use clap::Args;
 use registry::{KafkaStorage, Options, Server, Storage};
 
-use crate::cli::{asked_to_stop, runtime};
+use crate::cli::signals::asked_to_stop;
+use crate::cli::{Output, runtime};
 use crate::error::{Error, Result};
 
 /// Run the embedded schema registry alone.
 #[derive(Debug, Args)]
 #[command(
     name = "registry",
-    after_help = "Example:\n  tillstream registry --listen 127.0.0.1:8081 --kafka localhost:9092"
+    after_help = "Examples:\n  tillstream registry --listen 127.0.0.1:8081 --kafka localhost:9092\n  tillstream registry --memory"
 )]
 pub(crate) struct RegistryCommand {
     /// Address and port of the API; port 0 takes a free one.
@@ -28,6 +29,9 @@ pub(crate) struct RegistryCommand {
     /// Keep the schemas in memory; they are gone when the process ends.
     #[arg(long)]
     memory: bool,
+    /// How to write the address.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) output: Output,
 }
 
 impl RegistryCommand {
@@ -41,7 +45,8 @@ impl RegistryCommand {
         let unavailable = |error: registry::ServerError| Error::Unavailable(error.to_string());
         let runtime = runtime()?;
         let server = runtime.block_on(Server::bind(Options::new(self.listen, storage))).map_err(unavailable)?;
-        println!("{}", server.url());
+        let url = server.url();
+        self.output.print(&serde_json::json!({ "url": url }), || url.clone())?;
         runtime.block_on(server.run(asked_to_stop())).map_err(unavailable)?;
         Ok(ExitCode::SUCCESS)
     }

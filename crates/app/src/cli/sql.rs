@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use store::Format;
 
 use crate::cli::project::{ProjectArgs, directory_and_rest};
-use crate::cli::runtime;
+use crate::cli::{Output, runtime};
 use crate::error::{Error, Result};
 use crate::run::peers::Database;
 
@@ -35,6 +35,10 @@ enum SqlOutput {
 }
 
 impl Sql {
+    pub(super) fn output(&self) -> Output {
+        if self.output == SqlOutput::Json { Output::Json } else { Output::Text }
+    }
+
     pub(crate) fn run(self) -> Result<ExitCode> {
         let (directory, rest) = directory_and_rest(&self.words);
         let [query] = rest else {
@@ -43,19 +47,17 @@ impl Sql {
                 self.words
             )));
         };
-        let project = self.project.load(directory.as_deref())?;
+        let project = self.project.load(directory.as_deref(), self.output())?;
         let runtime = runtime()?;
-        let database = Database::start(&project, runtime.handle())?;
         let format = match self.output {
             SqlOutput::Text => Format::Text,
             SqlOutput::Csv => Format::Csv,
             SqlOutput::Json => Format::Json,
         };
-        let mut out = std::io::stdout();
-        let written = runtime.block_on(database.store.query_write(query, format, &mut out));
-        let stopped = database.stop(runtime.handle());
-        written?;
-        stopped?;
+        Database::with(&project, runtime.handle(), |database| {
+            let mut out = std::io::stdout();
+            Ok(runtime.block_on(database.store.query_write(query, format, &mut out))?)
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use model::SystemClock;
 use project::Project;
 use tokio::runtime::Handle;
 
-use crate::cli::project::{ProjectArgs, rendering};
-use crate::cli::{asked_to_stop, runtime};
+use crate::cli::progress::{DrainProgress, say};
+use crate::cli::project::ProjectArgs;
+use crate::cli::signals::stop_on_signals;
+use crate::cli::{Output, inputs, runtime, stopping};
 use crate::error::{Error, Result};
 use crate::run::drain;
 use crate::run::generate::GenerateTask;
@@ -20,11 +21,18 @@ use crate::run::live::Servers;
 use crate::run::peers::{Database, Peers, listen_address};
 use crate::run::pipeline::{Pipeline, Stage};
 
+const STOPPING: &str = "stopping: state is saved, the rest waits in Kafka; Ctrl-C again stops at once";
+
 /// Run a project: the embedded systems that it uses, and all stages.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  tillstream up examples/payments --generate 3000\n  tillstream up examples/grocery --drain"
-)]
+#[command(after_help = "\
+Examples:
+  tillstream up examples/payments --generate 3000
+  tillstream up examples/grocery --drain
+  tillstream up payments --profile production
+
+Ctrl-C takes no more records and finishes those that have come in: validated, processed, stored. Windows that are still open are saved
+and go on at the next start. A second Ctrl-C stops at once; nothing is lost then either, the next start does the rest.")]
 pub(crate) struct Up {
     /// The project's directory; the current one by default.
     directory: Option<PathBuf>,
@@ -34,19 +42,33 @@ pub(crate) struct Up {
     /// Also generate card payments, so many per second, into the first stream.
     #[arg(long, value_name = "RATE", conflicts_with = "drain")]
     generate: Option<u64>,
+    /// The longest time that Ctrl-C waits for records that have come in.
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    stop_limit: project::settings::Duration,
+    /// How to write where things are, and how it ended. The summary of --drain is JSON anyway.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) output: Output,
     #[command(flatten)]
     project: ProjectArgs,
 }
 
 /// Run some stages of a project against systems that run elsewhere.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  tillstream run payments --profile production --stages validate,process")]
+#[command(after_help = "\
+Examples:
+  tillstream run payments --profile production --stages validate,process
+  tillstream run payments --profile production --stages store
+
+Ctrl-C finishes the batch under way and saves the state; what else has come in waits in Kafka.")]
 pub(crate) struct Run {
     /// The project's directory; the current one by default.
     directory: Option<PathBuf>,
     /// The stages; all of them by default.
     #[arg(long, value_enum, value_delimiter = ',')]
     stages: Vec<StageName>,
+    /// How to write what runs.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) output: Output,
     #[command(flatten)]
     project: ProjectArgs,
 }
@@ -70,49 +92,62 @@ impl From<StageName> for Stage {
 
 impl Up {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let project = self.project.load(self.directory.as_deref())?;
+        let project = self.project.load(self.directory.as_deref(), self.output)?;
         if self.drain {
-            project.require_inputs().map_err(|errors| Error::Project(errors.render(rendering())))?;
+            project.require_inputs()?;
         }
-        let stages = BTreeSet::from(Stage::ALL);
-        let drain = self.drain;
-        let generate = self.generate;
-        with_pipeline(&project, &stages, |pipeline, database, peers, runtime| {
-            if drain {
-                load_inputs(&project, pipeline)?;
-                drain::drain(pipeline)?;
-                let database = database.ok_or_else(|| Error::Internal("the drain has no database".to_owned()))?;
-                let summary = drain::summarize(&project.name, pipeline, database, runtime)?;
-                let text =
-                    serde_json::to_string_pretty(&summary).map_err(|error| Error::Internal(error.to_string()))?;
-                println!("{text}");
-                return Ok(());
-            }
-            let generator = generate.map(|rate| GenerateTask::of_pipeline(pipeline, rate)).transpose()?;
-            let servers = start_servers(&project, pipeline, runtime)?;
-            announce(pipeline, database, peers, &servers);
-            std::thread::scope(|scope| -> Result<()> {
-                let generating = generator.map(|task| scope.spawn(move || task.run(None)));
-                let loaded = load_inputs(&project, pipeline);
-                if loaded.is_err() {
-                    pipeline.context.stop.now();
-                }
-                while !pipeline.context.stop.wait(Duration::from_millis(200)) {
-                    if pipeline.has_failed() {
-                        pipeline.context.stop.now();
-                    }
-                }
-                let generated = match generating {
-                    Some(thread) => {
-                        thread.join().unwrap_or_else(|_| Err(Error::Internal("the generator panicked".to_owned())))
-                    }
-                    None => Ok(0),
-                };
-                loaded.and(generated.map(|_| ()))
-            })?;
-            servers.join(runtime)
+        with_pipeline(&project, &Stage::ALL.into(), |systems| match self.drain {
+            true => drain(&project, systems),
+            false => self.serve(&project, systems),
         })
     }
+
+    /// Runs until Ctrl-C, then takes no more records and finishes those that have come in.
+    fn serve(&self, project: &Project, systems: &mut Systems<'_>) -> Result<()> {
+        let pipeline = &mut *systems.pipeline;
+        stop_on_signals(
+            systems.runtime,
+            pipeline.intake.stop.clone(),
+            "stopping: no more records are taken, those that have come in are finished; Ctrl-C again stops at once",
+        );
+        let generator = self.generate.map(|rate| GenerateTask::of_pipeline(pipeline, rate)).transpose()?;
+        let servers = start_servers(project, pipeline, systems.runtime)?;
+        announce(systems, &servers, self.output)?;
+        let pipeline = &mut *systems.pipeline;
+        inputs::start(project, pipeline)?;
+        if let Some(task) = generator {
+            pipeline.bring_in("generate", move || task.run(None).map(|_| ()))?;
+        }
+        pipeline.wait_for_intake(false);
+        let ended = stopping::wind_down(pipeline, self.stop_limit.0, self.output);
+        pipeline.context.stop.everything();
+        servers.join(systems.runtime)?;
+        ended
+    }
+}
+
+/// Loads the project's inputs, brings everything to its end, and says what there is then.
+fn drain(project: &Project, systems: &mut Systems<'_>) -> Result<()> {
+    let pipeline = &mut *systems.pipeline;
+    stop_on_signals(systems.runtime, pipeline.context.stop.clone(), STOPPING);
+    let refused = inputs::start(project, pipeline)?;
+    pipeline.wait_for_intake(true);
+    if pipeline.context.stop.is_set() {
+        return Err(Error::Interrupted(
+            "stopped before all was loaded; the same command goes on from there".to_owned(),
+        ));
+    }
+    let mut progress = DrainProgress::new("draining");
+    drain::drain(pipeline, &mut |left| {
+        progress.update(left);
+        Ok(())
+    })?;
+    drop(progress);
+    let database = systems.database.ok_or_else(|| Error::Internal("the drain has no database".to_owned()))?;
+    let summary = drain::summarize(&project.name, pipeline, database, systems.runtime)?;
+    let text = serde_json::to_string_pretty(&summary).map_err(|error| Error::Internal(error.to_string()))?;
+    println!("{text}");
+    refused.check()
 }
 
 /// Opens the door for records and the dashboard.
@@ -126,101 +161,80 @@ fn start_servers(project: &Project, pipeline: &mut Pipeline, runtime: &Handle) -
 }
 
 /// Where to look: three lines that can be opened and pasted as they are.
-fn announce(pipeline: &Pipeline, database: Option<&Database>, peers: &Peers, servers: &Servers) {
-    println!("dashboard  http://{}/", servers.dashboard);
-    if let Some(database) = database {
-        println!("psql       psql '{}'", database.url);
+fn announce(systems: &Systems<'_>, servers: &Servers, output: Output) -> Result<()> {
+    let Systems { pipeline, database, peers, .. } = systems;
+    let (dashboard, brokers) = (format!("http://{}/", servers.dashboard), &peers.connection.brokers);
+    let records: Vec<String> = pipeline
+        .streams
+        .iter()
+        .map(|stream| format!("http://{}/v1/streams/{}/records", servers.door, stream.name))
+        .collect();
+    let value = serde_json::json!({
+        "event": "started", "dashboard": dashboard, "postgres": database.map(|database| &database.url), "kafka": brokers,
+        "registry": peers.registry_url, "records": records,
+    });
+    output.print(&value, || {
+        let mut lines = vec![format!("dashboard  {dashboard}")];
+        lines.extend(database.map(|database| format!("psql       psql '{}'", database.url)));
+        lines.extend(pipeline.streams.first().map(|stream| {
+            format!("kcat       kcat -b {brokers} -C -t {} -o end -f '%p %o %T %h %k\\n'", stream.topics.validated)
+        }));
+        lines.join("\n")
+    })?;
+    if let Some(first) = records.first() {
+        say(&format!("records    POST {first}"));
     }
-    if let Some(stream) = pipeline.streams.first() {
-        let consumer = "%p %o %T %h %k\\n";
-        println!(
-            "kcat       kcat -b {} -C -t {} -o end -f '{consumer}'",
-            peers.connection.brokers, stream.topics.validated
-        );
-        eprintln!("records    POST http://{}/v1/streams/{}/records", servers.door, stream.name);
-    }
-    eprintln!("registry   {}", peers.registry_url);
+    say(&format!("registry   {}", peers.registry_url));
+    Ok(())
 }
 
 impl Run {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let project = self.project.load(self.directory.as_deref())?;
+        let project = self.project.load(self.directory.as_deref(), self.output)?;
         let stages: BTreeSet<Stage> = if self.stages.is_empty() {
             Stage::ALL.into()
         } else {
             self.stages.iter().map(|&name| name.into()).collect()
         };
         let names: Vec<&str> = stages.iter().map(|stage| stage.name()).collect();
-        eprintln!("running {} of {}", names.join(", "), project.name);
-        with_pipeline(&project, &stages, |pipeline, _, _, _| {
-            while !pipeline.context.stop.wait(Duration::from_millis(200)) {
-                if pipeline.has_failed() {
-                    pipeline.context.stop.now();
-                }
-            }
+        with_pipeline(&project, &stages, |systems| {
+            stop_on_signals(systems.runtime, systems.pipeline.context.stop.clone(), STOPPING);
+            let value = serde_json::json!({ "event": "started", "project": project.name, "stages": names });
+            self.output.print(&value, || format!("running {} of {}", names.join(", "), project.name))?;
+            systems.pipeline.wait_for_stop();
             Ok(())
         })
     }
+}
+
+/// A pipeline with all that it runs on.
+struct Systems<'a> {
+    pipeline: &'a mut Pipeline,
+    database: Option<&'a Database>,
+    peers: &'a Peers,
+    runtime: &'a Handle,
 }
 
 /// Starts peers and stages, does the work, and stops everything in the reverse order, whatever the work's outcome.
 fn with_pipeline(
     project: &Project,
     stages: &BTreeSet<Stage>,
-    work: impl FnOnce(&mut Pipeline, Option<&Database>, &Peers, &Handle) -> Result<()>,
+    work: impl FnOnce(&mut Systems<'_>) -> Result<()>,
 ) -> Result<ExitCode> {
     let runtime = runtime()?;
     let handle = runtime.handle();
-    let peers = Peers::start(project, handle)?;
-    let database = if stages.contains(&Stage::Store) { Some(Database::start(project, handle)?) } else { None };
-    let clock = Arc::new(SystemClock::new());
-    let mut pipeline = Pipeline::start(project, &peers, database.as_ref(), handle, clock, stages)?;
-    let stop = pipeline.context.stop.clone();
-    runtime.spawn(async move {
-        asked_to_stop().await;
-        eprintln!("stopping; press Ctrl-C again to stop at once");
-        stop.now();
-        asked_to_stop().await;
-        std::process::exit(130);
-    });
-    let worked = work(&mut pipeline, database.as_ref(), &peers, handle);
-    let stopped = pipeline.stop();
-    let database_stopped = database.map_or(Ok(()), |database| database.stop(handle));
-    let peers_stopped = peers.stop();
-    // A stage's own error says more than that the work was stopped by it.
-    stopped?;
-    worked?;
-    database_stopped?;
-    peers_stopped?;
+    Peers::with(project, handle, |peers| {
+        let with_database = |database: Option<&Database>| {
+            let clock = Arc::new(SystemClock::new());
+            let mut pipeline = Pipeline::start(project, peers, database, handle, clock, stages)?;
+            let worked = work(&mut Systems { pipeline: &mut pipeline, database, peers, runtime: handle });
+            // A stage's own error says more than that the work was stopped by it.
+            pipeline.stop().and(worked)
+        };
+        match stages.contains(&Stage::Store) {
+            true => Database::with(project, handle, |database| with_database(Some(database))),
+            false => with_database(None),
+        }
+    })?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Loads the project's inputs, each row once however often this is called.
-fn load_inputs(project: &Project, pipeline: &Pipeline) -> Result<()> {
-    for input in &project.inputs {
-        if !input.file.exists() {
-            tracing::warn!(file = %input.file.display(), "the input isn't there and is left out");
-            continue;
-        }
-        let mut load = pipeline.load(project, &input.stream, &input.file, &input.name)?;
-        load.columns.clone_from(&input.columns);
-        let loaded = load.run(&pipeline.context, |_| {})?;
-        tracing::info!(
-            file = %input.file.display(),
-            sent = loaded.sent,
-            already = loaded.already,
-            refused = loaded.refused,
-            "loaded"
-        );
-        if loaded.refused > 0 {
-            return Err(Error::Data(format!(
-                "{} rows of {} don't fit the stream {}; they are in {} with what is wrong",
-                loaded.refused,
-                input.file.display(),
-                input.stream,
-                load.report.display()
-            )));
-        }
-    }
-    Ok(())
 }

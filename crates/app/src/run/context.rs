@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kafka::Connection;
 use model::{Clock, Schemas};
 
+use crate::run::peers::Peers;
 use crate::run::status::Status;
 use crate::run::stop::Stop;
 
@@ -16,4 +17,22 @@ pub(crate) struct Context {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) status: Arc<Status>,
     pub(crate) stop: Stop,
+}
+
+impl Context {
+    /// A context on these peers, with a status and a stop switch of its own.
+    pub(crate) fn new(peers: &Peers, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            connection: peers.connection.clone(),
+            schemas: peers.schemas.clone(),
+            clock,
+            status: Arc::new(Status::default()),
+            stop: Stop::default(),
+        }
+    }
+
+    /// The same for a part that can be stopped before the rest.
+    pub(crate) fn part(&self) -> Self {
+        Self { stop: self.stop.part(), ..self.clone() }
+    }
 }

@@ -1,4 +1,4 @@
-//! Bringing everything that is in the raw topics to its end: verdicts, windows, tables.
+//! Bringing everything that is in the raw topics to its end: verdicts, results, tables.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
 use crate::run::peers::Database;
-use crate::run::pipeline::Pipeline;
+use crate::run::pipeline::{Pipeline, PipelineStream, Stage};
 
 const POLL: Duration = Duration::from_millis(20);
 
@@ -28,64 +28,120 @@ pub(crate) struct Summary {
     pub(crate) tables: BTreeMap<String, u64>,
 }
 
-/// Waits until every raw record that is there now has its verdict, every window's content is published, and all of it is stored.
-pub(crate) fn drain(pipeline: &Pipeline) -> Result<()> {
-    let context = &pipeline.context;
-    let reader = Reader::new(&context.connection, &ReaderOptions::default())?;
-    let mut validated = BTreeMap::new();
-    for stream in &pipeline.streams {
-        for number in 0..stream.topics.partitions {
-            let raw = TopicPartition::new(stream.topics.raw.as_str(), number);
-            let end = reader.range(&raw)?.1;
-            let progress = wait(pipeline, || {
-                let progress = context.status.validated(&stream.name);
-                Ok(progress.into_iter().find(|progress| progress.partition == number && progress.raw_offset >= end))
-            })?;
-            let partition = TopicPartition::new(stream.topics.validated.as_str(), number);
-            validated.insert(partition, progress.validated_offset);
-        }
-    }
-    // A query may start at an offset past the log's first: only streams that a query reads take part.
-    let read: Vec<&str> = pipeline.results.iter().map(|result| result.query.stream.as_str()).collect();
-    let topics: Vec<&str> = pipeline
-        .streams
-        .iter()
-        .filter(|stream| read.contains(&stream.name.as_str()))
-        .map(|stream| stream.topics.validated.as_str())
-        .collect();
-    validated.retain(|partition, _| topics.contains(&&*partition.topic));
-    if !pipeline.results.is_empty() {
-        context.status.ask_drain(validated.clone());
-        wait(pipeline, || Ok(context.status.drained().filter(|drained| drained.up_to == validated)))?;
-    }
-    let mut ends = BTreeMap::new();
-    let stored = pipeline.results.iter().filter(|result| result.query.options.table);
-    let mut topics: Vec<(String, i32)> = stored.map(|result| (result.topic.clone(), result.partitions)).collect();
-    for stream in &pipeline.streams {
-        topics.push((stream.topics.rejected.clone(), stream.topics.partitions));
-        topics.push((stream.topics.progress.clone(), 1));
-    }
-    for (topic, partitions) in topics {
-        for number in 0..partitions {
-            let partition = TopicPartition::new(topic.as_str(), number);
-            ends.insert(partition.clone(), reader.range(&partition)?.1);
-        }
-    }
-    wait(pipeline, || {
-        let stored = context.status.stored();
-        let is_behind = ends.iter().any(|(partition, &end)| stored.get(partition).is_none_or(|&at| at < end));
-        Ok((!is_behind).then_some(()))
-    })
+/// What a drain waits for: a stage, and the records that it has still to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) stage: Stage,
+    pub(crate) records: u64,
 }
 
-/// Asks until there is an answer, or a stage has ended.
-fn wait<T>(pipeline: &Pipeline, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    loop {
-        if let Some(answer) = ask()? {
-            return Ok(answer);
+/// Is told many times a second what a drain waits for; its error ends the drain.
+pub(crate) type Watch<'a> = dyn FnMut(Left) -> Result<()> + 'a;
+
+/// Waits until every raw record that is there now has its verdict, every window's content is published, also of windows that are still
+/// open, and all of it is stored.
+pub(crate) fn drain(pipeline: &Pipeline, watch: &mut Watch<'_>) -> Result<()> {
+    let validated = verdicts(pipeline, watch)?;
+    if !pipeline.results.is_empty() {
+        let status = &pipeline.context.status;
+        status.ask_drain(validated.clone());
+        wait(pipeline, watch, Stage::Process, || {
+            let is_drained = status.drained().is_some_and(|drained| drained.up_to == validated);
+            // The last step, publishing, isn't counted in records.
+            if is_drained { 0 } else { lacking(&validated, &status.processed()).max(1) }
+        })?;
+    }
+    stored(pipeline, watch)
+}
+
+/// As [`drain`], for a pipeline that stops and whose intake is closed: each stage stops once it has taken everything. Windows that are
+/// still open stay so; the process stage saves them, and they go on at the next start.
+pub(crate) fn wind_down(pipeline: &mut Pipeline, watch: &mut Watch<'_>) -> Result<()> {
+    let validated = verdicts(pipeline, watch)?;
+    pipeline.stop_stage(Stage::Validate)?;
+    let status = pipeline.context.status.clone();
+    wait(pipeline, watch, Stage::Process, || lacking(&validated, &status.processed()))?;
+    pipeline.stop_stage(Stage::Process)?;
+    stored(pipeline, watch)?;
+    pipeline.stop_stage(Stage::Store)
+}
+
+/// Waits until every raw record that is there now has its verdict; gives the validated positions after them, of the streams that a query reads.
+fn verdicts(pipeline: &Pipeline, watch: &mut Watch<'_>) -> Result<BTreeMap<TopicPartition, i64>> {
+    let status = &pipeline.context.status;
+    let topics = pipeline.streams.iter().map(|stream| (stream.topics.raw.as_str(), stream.topics.partitions));
+    let raw_ends = ends(pipeline, topics)?;
+    let progress = || {
+        let of_stream = |stream: &PipelineStream| {
+            let (raw, validated) = (stream.topics.raw.clone(), stream.topics.validated.clone());
+            status.validated(&stream.name).into_iter().map(move |progress| {
+                let at = |topic: &str, offset| (TopicPartition::new(topic, progress.partition), offset);
+                (at(&raw, progress.raw_offset), at(&validated, progress.validated_offset))
+            })
+        };
+        pipeline.streams.iter().flat_map(of_stream).unzip()
+    };
+    let mut validated = BTreeMap::new();
+    wait(pipeline, watch, Stage::Validate, || {
+        let (raw, accepted): (BTreeMap<_, _>, BTreeMap<_, _>) = progress();
+        validated = accepted;
+        lacking(&raw_ends, &raw)
+    })?;
+    // A query may start at an offset past the log's first: only streams that a query reads take part.
+    let read = pipeline.results.iter().map(|result| result.query.stream.as_str()).collect::<Vec<_>>();
+    let topics = pipeline.streams.iter().filter(|stream| read.contains(&stream.name.as_str()));
+    let topics: Vec<&str> = topics.map(|stream| stream.topics.validated.as_str()).collect();
+    validated.retain(|partition, _| topics.contains(&&*partition.topic));
+    Ok(validated)
+}
+
+/// Waits until everything that is now in the topics that the store stage reads is in PostgreSQL.
+fn stored(pipeline: &Pipeline, watch: &mut Watch<'_>) -> Result<()> {
+    let results = pipeline.results.iter().filter(|result| result.query.options.table);
+    let results = results.map(|result| (result.topic.as_str(), result.partitions));
+    let outputs = pipeline.streams.iter().flat_map(|stream| {
+        [(stream.topics.rejected.as_str(), stream.topics.partitions), (stream.topics.progress.as_str(), 1)]
+    });
+    let ends = ends(pipeline, results.chain(outputs))?;
+    wait(pipeline, watch, Stage::Store, || lacking(&ends, &pipeline.context.status.stored()))
+}
+
+/// The offset after the last record of each partition.
+fn ends<'a>(
+    pipeline: &Pipeline,
+    topics: impl Iterator<Item = (&'a str, i32)>,
+) -> Result<BTreeMap<TopicPartition, i64>> {
+    let reader = Reader::new(&pipeline.context.connection, &ReaderOptions::default())?;
+    let mut ends = BTreeMap::new();
+    for (topic, partitions) in topics {
+        for number in 0..partitions {
+            let partition = TopicPartition::new(topic, number);
+            let end = reader.range(&partition)?.1;
+            ends.insert(partition, end);
         }
+    }
+    Ok(ends)
+}
+
+/// Records below `ends` that aren't below `positions`. A partition without a position counts whole, an empty one as one record.
+fn lacking(ends: &BTreeMap<TopicPartition, i64>, positions: &BTreeMap<TopicPartition, i64>) -> u64 {
+    let of = |(partition, &end): (&TopicPartition, &i64)| match positions.get(partition) {
+        Some(&at) => u64::try_from(end - at).unwrap_or(0),
+        None => u64::try_from(end).unwrap_or(0).max(1),
+    };
+    ends.iter().map(of).sum()
+}
+
+/// Waits until nothing is left, the watch has had enough, or a stage has ended.
+fn wait(pipeline: &Pipeline, watch: &mut Watch<'_>, stage: Stage, mut left: impl FnMut() -> u64) -> Result<()> {
+    loop {
+        let records = left();
+        if records == 0 {
+            return Ok(());
+        }
+        watch(Left { stage, records })?;
         if pipeline.has_failed() || pipeline.context.stop.wait(POLL) {
-            return Err(Error::Unavailable("the pipeline was stopped before all was processed".to_owned()));
+            return Err(Error::Interrupted("the pipeline was stopped before all was processed".to_owned()));
         }
     }
 }
@@ -116,4 +172,18 @@ pub(crate) fn summarize(name: &str, pipeline: &Pipeline, database: &Database, ru
             .insert(name.clone(), count.ok_or_else(|| Error::Internal(format!("bi.{name} can't be counted")))?);
     }
     Ok(summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lacks_is_counted_over_all_partitions() {
+        let at = |number, offset| (TopicPartition::new("t", number), offset);
+        let ends = BTreeMap::from([at(0, 10), at(1, 5), at(2, 0)]);
+        assert_eq!(lacking(&ends, &BTreeMap::new()), 16, "a partition of which nothing is known is waited for");
+        assert_eq!(lacking(&ends, &BTreeMap::from([at(0, 4), at(1, 7), at(2, 0)])), 6);
+        assert_eq!(lacking(&ends, &BTreeMap::from([at(0, 10), at(1, 5), at(2, 0)])), 0);
+    }
 }

@@ -29,7 +29,7 @@ impl GenerateTask {
     /// Generates into the pipeline's first stream.
     pub(crate) fn of_pipeline(pipeline: &Pipeline, rate_per_s: u64) -> Result<Self> {
         let stream = pipeline.streams.first().ok_or_else(|| Error::Usage("the project has no stream".to_owned()))?;
-        Self::new(pipeline.context.clone(), stream.clone(), rate_per_s, PaymentsOptions::default())
+        Self::new(pipeline.intake.clone(), stream.clone(), rate_per_s, PaymentsOptions::default())
     }
 
     pub(crate) fn new(

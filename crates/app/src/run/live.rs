@@ -17,6 +17,11 @@ use crate::run::results::ResultTopic;
 use crate::run::supervise::{self, StageThread};
 
 const EVERY: Duration = Duration::from_millis(250);
+/// Between two questions to Kafka for the ends of the raw topics; the rates shown are averages over some seconds.
+const ENDS_EVERY: Duration = Duration::from_secs(1);
+
+/// Longest wait for a question to Kafka that is under way at the end.
+const GATHERER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The servers of a running pipeline: the dashboard's, and the HTTP door's.
 #[derive(Debug)]
@@ -54,7 +59,7 @@ impl Servers {
             .block_on(tokio::net::TcpListener::bind(listen))
             .map_err(|error| cannot_listen("door for records", "ingest.listen", listen, &error))?;
         let door = listener.local_addr().map_err(|error| Error::system("asking for the door's address", error))?;
-        let (stop, door_stop) = (context.stop.clone().thrown(), context.stop.clone().thrown());
+        let (stop, door_stop) = (context.stop.clone().thrown(), pipeline.intake.stop.clone().thrown());
         let tasks = vec![
             runtime.spawn(async move { server.run(stop).await.map_err(|error| Error::Unavailable(error.to_string())) }),
             runtime.spawn(async move {
@@ -77,7 +82,7 @@ impl Servers {
 
     /// Waits for the servers' ends, once the stop switch is thrown.
     pub(crate) fn join(self, runtime: &Handle) -> Result<()> {
-        let gathered = self.gatherer.join();
+        let gathered = self.gatherer.join(GATHERER_PATIENCE);
         for task in self.tasks {
             // Clients that hold a connection open don't hold the process.
             let ended = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(3), task).await });
@@ -99,14 +104,21 @@ struct Gatherer {
 impl Gatherer {
     fn run(&self) -> Result<()> {
         let reader = Reader::new(&self.context.connection, &ReaderOptions::default())?;
+        let mut ends = vec![0; self.streams.len()];
+        let mut asked_at = None;
         loop {
-            let ends = self.streams.iter().map(|stream| raw_end(&reader, stream)).collect::<Result<Vec<_>>>();
-            match &ends {
-                Ok(_) => self.live.set_peer("kafka", true, &self.context.connection.brokers),
-                Err(error) => self.live.set_peer("kafka", false, &error.to_string()),
+            let now = self.context.clock.elapsed();
+            if asked_at.is_none_or(|asked_at| now.saturating_sub(asked_at) >= ENDS_EVERY) {
+                asked_at = Some(now);
+                match self.streams.iter().map(|stream| raw_end(&reader, stream)).collect::<Result<Vec<_>>>() {
+                    Ok(found) => {
+                        ends = found;
+                        self.live.set_peer("kafka", true, &self.context.connection.brokers);
+                    }
+                    Err(error) => self.live.set_peer("kafka", false, &error.to_string()),
+                }
             }
-            for (index, stream) in self.streams.iter().enumerate() {
-                let end = ends.as_ref().ok().and_then(|ends| ends.get(index)).copied();
+            for (stream, &end) in self.streams.iter().zip(&ends) {
                 self.show_stream(stream, end);
             }
             self.show_queries();
@@ -125,9 +137,9 @@ impl Gatherer {
         }
     }
 
-    fn show_stream(&self, stream: &PipelineStream, raw_end: Option<u64>) {
+    fn show_stream(&self, stream: &PipelineStream, raw_end: u64) {
         let progress = self.context.status.validated(&stream.name);
-        let raw_done = progress.iter().map(|progress| u64::try_from(progress.raw_offset).unwrap_or(0)).sum();
+        let raw_done: u64 = progress.iter().map(|progress| u64::try_from(progress.raw_offset).unwrap_or(0)).sum();
         let mut rejected = std::collections::BTreeMap::new();
         for (reason, count) in progress.iter().flat_map(|progress| &progress.rejected) {
             *rejected.entry(reason.clone()).or_insert(0) += count;
@@ -144,7 +156,8 @@ impl Gatherer {
         self.live.set_stream(
             &stream.name,
             StreamNumbers {
-                raw_end: raw_end.unwrap_or(raw_done),
+                // Validation may have gone past the end as it was when last asked for.
+                raw_end: raw_end.max(raw_done),
                 raw_done,
                 validated: progress.iter().map(|progress| progress.validated).sum(),
                 rejected,

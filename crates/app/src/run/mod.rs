@@ -9,9 +9,11 @@
 //! | `load`, `generate`, `door` | records in |
 //! | `live`, `latency` | numbers for the dashboard and metrics |
 //! | `drain` | the order in which all is brought to its end |
+//! | `decode`, `read_range` | reading what a stage of ours wrote |
 //! | `status`, `supervise`, `stop`, `context` | what threads share, how they end |
 
 pub(crate) mod context;
+pub(crate) mod decode;
 pub(crate) mod door;
 pub(crate) mod drain;
 pub(crate) mod generate;

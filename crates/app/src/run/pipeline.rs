@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::process::ReferenceData;
 use kafka::Admin;
@@ -20,7 +20,6 @@ use crate::run::load::Load;
 use crate::run::peers::{Database, Peers};
 use crate::run::process::{self, ProcessStage, ProcessStream};
 use crate::run::results::ResultTopic;
-use crate::run::status::Status;
 use crate::run::stop::Stop;
 use crate::run::store::{self, StoreStage};
 use crate::run::supervise::{self, StageThread};
@@ -47,11 +46,23 @@ impl Stage {
     }
 }
 
+/// Longest wait for a stage that was told to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+
 /// A project's stages, running.
 pub(crate) struct Pipeline {
     pub(crate) context: Context,
+    /// For what brings records in, which stops before the stages do.
+    pub(crate) intake: Context,
     pub(crate) streams: Vec<PipelineStream>,
     pub(crate) results: Vec<ResultTopic>,
+    intake_threads: Vec<StageThread>,
+    stages: BTreeMap<Stage, RunningStage>,
+}
+
+/// A stage's threads with their switch.
+struct RunningStage {
+    stop: Stop,
     threads: Vec<StageThread>,
 }
 
@@ -76,63 +87,110 @@ impl Pipeline {
         clock: Arc<dyn Clock>,
         stages: &BTreeSet<Stage>,
     ) -> Result<Self> {
-        let context = Context {
-            connection: peers.connection.clone(),
-            schemas: peers.schemas.clone(),
-            clock,
-            status: Arc::new(Status::default()),
-            stop: Stop::default(),
-        };
+        let context = Context::new(peers, clock);
         let (streams, results, snapshots) = lay_out(project, &context)?;
-        let mut threads = Vec::new();
+        let mut running = BTreeMap::new();
         if stages.contains(&Stage::Store)
             && let Some(database) = database
         {
-            let stage = store_stage(project, &context, database, runtime, &streams, &results);
+            let part = context.part();
+            let stage = store_stage(project, &part, database, runtime, &streams, &results);
             runtime.block_on(stage.prepare())?;
-            threads.push(spawn(&context, store::NAME, move || stage.run_epoch())?);
+            let threads = vec![spawn(&part, store::NAME, move || stage.run_epoch())?];
+            running.insert(Stage::Store, RunningStage { stop: part.stop, threads });
         }
         if stages.contains(&Stage::Process) {
-            let stage = process_stage(project, &context, &streams, &results, snapshots)?;
-            threads.push(spawn(&context, process::NAME, move || stage.run_epoch())?);
+            let part = context.part();
+            let stage = process_stage(project, &part, &streams, &results, snapshots)?;
+            let threads = vec![spawn(&part, process::NAME, move || stage.run_epoch())?];
+            running.insert(Stage::Process, RunningStage { stop: part.stop, threads });
         }
         if stages.contains(&Stage::Validate) {
+            let part = context.part();
+            let mut threads = Vec::new();
             for (stream, settings) in streams.iter().zip(&project.streams) {
-                let stage = validate_stage(&context, stream, settings);
+                let stage = validate_stage(&part, stream, settings);
                 let name = stage.name.clone();
-                threads.push(spawn(&context, &name, move || stage.run_epoch())?);
+                threads.push(spawn(&part, &name, move || stage.run_epoch())?);
             }
+            running.insert(Stage::Validate, RunningStage { stop: part.stop, threads });
         }
-        Ok(Self { context, streams, results, threads })
+        let intake = context.part();
+        Ok(Self { context, intake, streams, results, intake_threads: Vec::new(), stages: running })
     }
 
     /// Opens the HTTP door: gives its routes, and starts the thread that carries records to Kafka.
     pub(crate) fn open_door(&mut self, body_bytes_max: usize) -> Result<axum::Router> {
-        let (router, carrier) = Door::new(&self.context, &self.streams, body_bytes_max)?.split();
-        self.threads.push(spawn(&self.context, door::NAME, move || carrier.run_epoch())?);
+        let (router, carrier) = Door::new(&self.intake, &self.streams, body_bytes_max)?.split();
+        self.bring_in(door::NAME, move || carrier.run_epoch())?;
         Ok(router)
+    }
+
+    /// Starts a thread that brings records in, until it is done or the intake is closed.
+    pub(crate) fn bring_in(&mut self, name: &str, epoch: impl FnMut() -> Result<()> + Send + 'static) -> Result<()> {
+        self.intake_threads.push(spawn(&self.intake, name, epoch)?);
+        Ok(())
+    }
+
+    /// Waits until the intake is closed, or all that was to be brought in is in if `until_done`. A stage that ends before stops everything.
+    pub(crate) fn wait_for_intake(&self, until_done: bool) {
+        self.wait_for(&self.intake.stop, || until_done && self.intake_threads.iter().all(StageThread::is_finished));
+    }
+
+    /// Waits until the stages are told to stop. A stage that ends before stops everything.
+    pub(crate) fn wait_for_stop(&self) {
+        self.wait_for(&self.context.stop, || false);
+    }
+
+    fn wait_for(&self, stop: &Stop, is_done: impl Fn() -> bool) {
+        while !is_done() && !stop.wait(Duration::from_millis(50)) {
+            if self.has_failed() {
+                self.context.stop.everything();
+            }
+        }
+    }
+
+    /// Takes no more records; those that were taken are acknowledged by Kafka.
+    pub(crate) fn close_intake(&mut self) -> Result<()> {
+        self.intake.stop.now();
+        join_all(std::mem::take(&mut self.intake_threads))
+    }
+
+    /// Tells one stage to stop, and waits for its end.
+    pub(crate) fn stop_stage(&mut self, stage: Stage) -> Result<()> {
+        let Some(running) = self.stages.remove(&stage) else { return Ok(()) };
+        running.stop.now();
+        join_all(running.threads)
+    }
+
+    /// Stops everything and waits for its end; the first error of any is the pipeline's.
+    pub(crate) fn stop(self) -> Result<()> {
+        self.context.stop.everything();
+        let mut threads = self.intake_threads;
+        threads.extend(self.stages.into_values().flat_map(|stage| stage.threads));
+        join_all(threads)
+    }
+
+    /// Whether a stage has ended without having been told to, which means that it failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.stages.values().flat_map(|stage| &stage.threads).any(StageThread::is_finished)
     }
 
     /// The load of a file into one of the project's streams.
     pub(crate) fn load(&self, project: &Project, stream: &str, file: &std::path::Path, name: &str) -> Result<Load> {
         load_of(&self.streams, project, stream, file, name)
     }
+}
 
-    /// Throws the stop switch and waits for the stages' ends; the first error of any is the pipeline's.
-    pub(crate) fn stop(self) -> Result<()> {
-        self.context.stop.now();
-        let mut first = Ok(());
-        for thread in self.threads {
-            let ended = thread.join();
-            first = first.and(ended);
-        }
-        first
+/// Waits for threads that were told to stop; gives the first error.
+fn join_all(threads: Vec<StageThread>) -> Result<()> {
+    let started = Instant::now();
+    let mut first = Ok(());
+    for thread in threads {
+        let ended = thread.join(STOP_PATIENCE.saturating_sub(started.elapsed()));
+        first = first.and(ended);
     }
-
-    /// Whether a stage has ended, which without a stop means that it failed.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.threads.iter().any(StageThread::is_finished)
-    }
+    first
 }
 
 /// The load of a file into a stream.
@@ -147,7 +205,8 @@ pub(crate) fn load_of(
         let known: Vec<&str> = streams.iter().map(|known| known.name.as_str()).collect();
         Error::Usage(format!("there is no stream {stream}; the project has {}", known.join(", ")))
     })?;
-    let report_name = format!("{}.rejected.jsonl", name.replace(['/', '\\'], "_"));
+    let directory = project.data_dir.join("load");
+    let file_name = name.replace(['/', '\\'], "_");
     Ok(Load {
         topics: target.topics.clone(),
         schema: target.schema.clone(),
@@ -156,7 +215,8 @@ pub(crate) fn load_of(
         file: file.to_owned(),
         name: name.to_owned(),
         columns: BTreeMap::new(),
-        report: project.data_dir.join("load").join(report_name),
+        report: directory.join(format!("{file_name}.rejected.jsonl")),
+        done: directory.join(format!("{file_name}.done.json")),
         rate: None,
     })
 }

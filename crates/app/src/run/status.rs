@@ -17,6 +17,8 @@ struct Inner {
     steps: BTreeMap<String, u64>,
     trouble: BTreeMap<String, String>,
     validated: BTreeMap<(String, i32), Progress>,
+    /// Next validated offset whose results aren't published yet.
+    processed: BTreeMap<TopicPartition, i64>,
     /// Next offset that is stored in PostgreSQL.
     stored: BTreeMap<TopicPartition, i64>,
     /// What the last drain of the process stage covered.
@@ -98,7 +100,21 @@ impl Status {
 
     /// Notes that the results of everything below `positions` are published, with the ends of the result partitions written to.
     pub(crate) fn set_published(&self, positions: &[(TopicPartition, i64)], ends: &BTreeMap<TopicPartition, i64>) {
-        self.lock().probe.published(positions, ends);
+        let mut inner = self.lock();
+        inner.probe.published(positions, ends);
+        for (partition, at) in positions {
+            match inner.processed.get_mut(partition) {
+                Some(known) => *known = *at,
+                None => {
+                    inner.processed.insert(partition.clone(), *at);
+                }
+            }
+        }
+    }
+
+    /// Up to which validated offsets the results are published.
+    pub(crate) fn processed(&self) -> BTreeMap<TopicPartition, i64> {
+        self.lock().processed.clone()
     }
 
     /// Notes what PostgreSQL holds now, how many rows each table gained, and the time.

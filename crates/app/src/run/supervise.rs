@@ -1,8 +1,9 @@
 //! Running a stage on its thread: outages are waited for and the stage starts a new epoch; anything else ends the pipeline.
+//! A thread that doesn't end in time, because a peer is away, is left behind: what it has not acknowledged is done again at the next start.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::{Classified as _, Retry};
 
@@ -21,9 +22,17 @@ pub(crate) struct StageThread {
 }
 
 impl StageThread {
-    /// Waits for the end of the stage.
-    pub(crate) fn join(self) -> Result<()> {
+    /// Waits for the end of the stage, but not past `patience`: a call to a peer that is away can last longer.
+    pub(crate) fn join(self, patience: Duration) -> Result<()> {
         let name = self.name;
+        let started = Instant::now();
+        while !self.handle.is_finished() {
+            if started.elapsed() > patience {
+                tracing::warn!(stage = %name, "still waits for a peer and is left; it goes on from its position at the next start");
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
         self.handle.join().unwrap_or_else(|_| Err(Error::Internal(format!("the thread of {name} panicked"))))
     }
 
@@ -32,8 +41,19 @@ impl StageThread {
     }
 }
 
-/// Runs `epoch` again and again, each time a new epoch of the stage, until the stop switch is thrown or an error is final. A final
-/// error throws the switch, so that the other stages stop too.
+/// Stops everything when a stage's thread panics.
+struct StopOnPanic(Stop);
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.everything();
+        }
+    }
+}
+
+/// Runs `epoch` again and again, each time a new epoch of the stage, until it is done, the stop switch is thrown, or an error is final.
+/// A final error stops everything.
 pub(crate) fn spawn(
     name: String,
     stop: Stop,
@@ -42,6 +62,7 @@ pub(crate) fn spawn(
 ) -> Result<StageThread> {
     let thread_name = name.clone();
     let work = move || {
+        let _guard = StopOnPanic(stop.clone());
         let mut backoff = BACKOFF_FIRST;
         loop {
             let steps_before = status.steps(&name);
@@ -63,7 +84,7 @@ pub(crate) fn spawn(
                 Err(error) => {
                     tracing::error!(stage = %name, %error, "the stage can't go on");
                     status.set_trouble(&name, Some(error.to_string()));
-                    stop.now();
+                    stop.everything();
                     return Err(error);
                 }
             }

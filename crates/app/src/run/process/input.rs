@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use avro::{DecodeFailure, Decoder};
+use avro::Decoder;
 use kafka::Start;
 use model::provenance::Continuity;
 use model::{BytesColumn, Provenance, RecordBlock, Schemas, TopicPartition};
@@ -12,6 +12,10 @@ use model::{BytesColumn, Provenance, RecordBlock, Schemas, TopicPartition};
 use super::ProcessStream;
 use super::queries::{QueryRun, Taken};
 use crate::error::{Error, Result};
+use crate::run::decode::decode_own;
+
+/// Who alone may write to validated topics.
+const WRITER: &str = "validation";
 
 /// Rows of one partition that follow the ones before without a break.
 #[derive(Debug)]
@@ -103,7 +107,7 @@ impl StreamInput {
                 Error::Position(format!("{}[{}] at offset {offset}: {reason}", block.topic, block.partition))
             };
             let provenance = Provenance::from_headers(block.headers(row)).ok_or_else(|| {
-                broken("the headers with the raw offsets are missing; only validation may write here".to_owned())
+                broken(format!("the headers with the raw offsets are missing; only {WRITER} may write here"))
             })?;
             // The log may start later than its first record: retention removes the oldest.
             let is_first = taken == Taken::NOTHING && raw_offsets.is_empty();
@@ -126,7 +130,7 @@ impl StreamInput {
         }
         taken.next_offset = block.next_offset().unwrap_or(taken.next_offset);
         let batch = if repeats.is_empty() {
-            self.decode_values(block, &block.values, schemas)?
+            decode_own(&mut self.decoder, &block.values, block, schemas, WRITER)?
         } else {
             let mut kept = BytesColumn::with_capacity(offsets.len(), block.values.byte_len());
             for (row, value) in block.values.iter().enumerate() {
@@ -134,7 +138,7 @@ impl StreamInput {
                     kept.push(value);
                 }
             }
-            self.decode_values(block, &kept, schemas)?
+            decode_own(&mut self.decoder, &kept, block, schemas, WRITER)?
         };
         if let Some(slot) = self.taken.get_mut(index) {
             *slot = taken;
@@ -147,27 +151,5 @@ impl StreamInput {
             next_offset: taken.next_offset,
             last_raw_offset: taken.last_raw_offset,
         })
-    }
-
-    fn decode_values(
-        &mut self,
-        block: &RecordBlock,
-        values: &BytesColumn,
-        schemas: &dyn Schemas,
-    ) -> Result<RecordBatch> {
-        loop {
-            let decoded = self.decoder.decode(values);
-            let Some((row, failure)) = decoded.failures.into_iter().next() else { return Ok(decoded.batch) };
-            let at = format!("{}[{}], record {row} of a block", block.topic, block.partition);
-            match failure {
-                DecodeFailure::UnknownWriter { id } => {
-                    let text = schemas.by_id(id)?;
-                    let writer =
-                        avro::Schema::parse(&text).map_err(|error| Error::Position(format!("{at}: {error}")))?;
-                    self.decoder.add_writer(id, &writer).map_err(|error| Error::Position(format!("{at}: {error}")))?;
-                }
-                failure => return Err(Error::Position(format!("{at}: {failure}; only validation may write here"))),
-            }
-        }
     }
 }

@@ -117,6 +117,8 @@ impl<'a> Session<'a> {
         let options = WriterOptions { linger_ms: 1, ..WriterOptions::default() };
         let writer = Writer::new(&stage.context.connection, &options)?;
         let now = stage.context.clock.elapsed();
+        let taken: Vec<(TopicPartition, i64)> = inputs.iter().flat_map(StreamInput::topic_positions).collect();
+        stage.context.status.set_published(&taken, &BTreeMap::new());
         tracing::info!(%epoch, queries = queries.len(), "the process stage starts");
         Ok(Self {
             stage,

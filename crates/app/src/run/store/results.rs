@@ -1,11 +1,15 @@
 //! Result records as rows with versions.
 
-use avro::{DecodeFailure, Decoder};
+use avro::Decoder;
 use model::{BytesColumn, RecordBlock, Schemas, Version, provenance};
 use store::Upserts;
 
 use crate::error::{Error, Result};
+use crate::run::decode::decode_own;
 use crate::run::results::ResultTopic;
+
+/// Who alone may write to result topics.
+const WRITER: &str = "the process stage";
 
 /// Reads one result topic.
 #[derive(Debug)]
@@ -51,7 +55,7 @@ impl ResultReader {
             let version = block.header(index, provenance::VERSION).and_then(Version::from_header).ok_or_else(|| {
                 let offset = block.offsets.get(index).copied().unwrap_or(-1);
                 Error::Position(format!(
-                    "{}[{}] at offset {offset}: the header {} is missing; only the process stage may write here",
+                    "{}[{}] at offset {offset}: the header {} is missing; only {WRITER} may write here",
                     block.topic,
                     block.partition,
                     provenance::VERSION
@@ -68,29 +72,8 @@ impl ResultReader {
                 }
             }
         }
-        let rows = decode(&mut self.values, &values, block, schemas)?;
-        let deletes = decode(&mut self.keys, &keys, block, schemas)?;
+        let rows = decode_own(&mut self.values, &values, block, schemas, WRITER)?;
+        let deletes = decode_own(&mut self.keys, &keys, block, schemas, WRITER)?;
         Ok(Upserts { rows, versions, deletes, delete_versions })
-    }
-}
-
-fn decode(
-    decoder: &mut Decoder,
-    values: &BytesColumn,
-    block: &RecordBlock,
-    schemas: &dyn Schemas,
-) -> Result<arrow_array::RecordBatch> {
-    loop {
-        let decoded = decoder.decode(values);
-        let Some((row, failure)) = decoded.failures.into_iter().next() else { return Ok(decoded.batch) };
-        let at = format!("{}[{}], record {row} of a block", block.topic, block.partition);
-        match failure {
-            DecodeFailure::UnknownWriter { id } => {
-                let text = schemas.by_id(id)?;
-                let writer = avro::Schema::parse(&text).map_err(|error| Error::Position(format!("{at}: {error}")))?;
-                decoder.add_writer(id, &writer).map_err(|error| Error::Position(format!("{at}: {error}")))?;
-            }
-            failure => return Err(Error::Position(format!("{at}: {failure}; only the process stage may write here"))),
-        }
     }
 }

@@ -1,22 +1,32 @@
 //! A file's rows into a stream's raw topic, each once.
 //!
 //! Every record carries its file and row. A load that was cut off looks up the last row of the file in each raw partition and goes on
-//! after it: rows of one partition are written in order, and which partition a row belongs to depends on its key alone.
+//! after it: rows of one partition are written in order, and which partition a row belongs to depends on its key alone. A file that was
+//! loaded to its end is remembered, so that the next start doesn't read it.
+//!
+//! | file | does |
+//! | --- | --- |
+//! | `done` | remembers files that were loaded to their end, and tells whether that still holds |
+//! | `report` | rows that don't fit |
+
+mod done;
+mod report;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ingest::encode::{EncodedRows, RowEncoder};
 use ingest::files::{Fault, FileBatch, FileOptions, FileReader, RejectedRow};
 use kafka::{OutRecord, Reader, ReaderOptions, Writer, WriterOptions, partition_of};
-use model::{TopicPartition, provenance};
+use model::{RecordBlock, TopicPartition, provenance};
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
 use crate::run::read_range::read_range;
 use crate::run::topics::StreamTopics;
+use done::{Done, LastRow};
+use report::Report;
 
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(120);
 /// Records looked at in one step back from the end of a raw partition.
@@ -35,6 +45,8 @@ pub(crate) struct Load {
     pub(crate) columns: BTreeMap<String, String>,
     /// Where rows that don't fit the schema are reported.
     pub(crate) report: PathBuf,
+    /// Where it is remembered that the file was loaded to its end.
+    pub(crate) done: PathBuf,
     /// Records per second; as fast as possible if `None`.
     pub(crate) rate: Option<u64>,
 }
@@ -50,14 +62,24 @@ pub(crate) struct Loaded {
     pub(crate) refused: u64,
     /// Bytes of the file taken, and in all.
     pub(crate) bytes: (u64, u64),
+    /// Row of the file at which the load was stopped; `None` when it is through.
+    pub(crate) stopped_at: Option<u64>,
 }
 
 impl Load {
-    /// Loads the file; `on_progress` is told after each batch. All rows are acknowledged when it returns.
+    /// Loads the file, to its end or until the stop switch is thrown; `on_progress` is told after each batch. All rows that were sent are
+    /// acknowledged when it returns.
     pub(crate) fn run(&self, context: &Context, mut on_progress: impl FnMut(Loaded)) -> Result<Loaded> {
         let refused = |error: &dyn std::fmt::Display| Error::Data(format!("{}: {error}", self.file.display()));
-        let last_rows = self.last_rows(context)?;
-        let start_row = last_rows.iter().map(|last| last.map_or(0, |row| row + 1)).min().unwrap_or(0);
+        let before = Done::of(self, context)?;
+        if let Some(rows) = before.as_ref().and_then(|before| before.still_holds(self, context)) {
+            return Ok(Loaded { already: rows, ..Loaded::default() });
+        }
+        let mut last_rows = match self.last_rows(context) {
+            Err(_) if context.stop.is_set() => return Ok(Loaded { stopped_at: Some(0), ..Loaded::default() }),
+            found => found?,
+        };
+        let start_row = last_rows.iter().map(|last| last.map_or(0, |last| last.row + 1)).min().unwrap_or(0);
         let arrow = self.schema.arrow().map_err(|error| refused(&error))?;
         let options = FileOptions { rename: self.columns.clone(), start_row, ..FileOptions::default() };
         let mut reader = FileReader::open(&self.file, &arrow, &options).map_err(|error| refused(&error))?;
@@ -80,7 +102,7 @@ impl Load {
             let rejected: Vec<RejectedRow> = batch.rejected.iter().cloned().chain(unencodable).collect();
             report.write(&rejected)?;
             loaded.refused += rejected.len() as u64;
-            self.send(&writer, &batch, &records, &last_rows, &mut loaded)?;
+            self.send(&writer, &batch, &records, &mut last_rows, &mut loaded)?;
             let progress = reader.progress();
             loaded.bytes = (progress.bytes, progress.bytes_total);
             on_progress(loaded);
@@ -89,15 +111,14 @@ impl Load {
                 context.stop.wait(due.saturating_sub(context.clock.elapsed().saturating_sub(started)));
             }
             if context.stop.is_set() {
-                writer.flush(FLUSH_TIMEOUT)?;
-                return Err(Error::Unavailable(format!(
-                    "loading {} was stopped at row {}; it goes on from there next time",
-                    self.file.display(),
-                    batch.next_row
-                )));
+                loaded.stopped_at = Some(batch.next_row);
+                break;
             }
         }
-        writer.flush(FLUSH_TIMEOUT)?;
+        let ends = writer.flush(FLUSH_TIMEOUT)?;
+        if let Some(before) = before.filter(|_| loaded.stopped_at.is_none() && loaded.refused == 0) {
+            before.remember(self, &last_rows, &ends, loaded.already + loaded.sent)?;
+        }
         Ok(loaded)
     }
 
@@ -106,7 +127,7 @@ impl Load {
         writer: &Writer,
         batch: &FileBatch,
         records: &EncodedRows,
-        last_rows: &[Option<u64>],
+        last_rows: &mut [Option<LastRow>],
         loaded: &mut Loaded,
     ) -> Result<()> {
         let partitions = self.topics.partitions.max(1);
@@ -116,11 +137,13 @@ impl Load {
                 Some(key) => partition_of(key, partitions),
                 None => i32::try_from(row % u64::from(partitions.unsigned_abs())).unwrap_or(0),
             };
-            let last =
-                usize::try_from(partition).ok().and_then(|partition| last_rows.get(partition).copied().flatten());
-            if last.is_some_and(|last| row <= last) {
-                loaded.already += 1;
-                continue;
+            let last = usize::try_from(partition).ok().and_then(|partition| last_rows.get_mut(partition));
+            if let Some(last) = last {
+                if last.is_some_and(|last| row <= last.row) {
+                    loaded.already += 1;
+                    continue;
+                }
+                *last = Some(LastRow { row, offset: None });
             }
             let row_text = row.to_string();
             writer.send(&OutRecord {
@@ -141,7 +164,7 @@ impl Load {
     }
 
     /// The last row of this file in each raw partition, found from the ends backwards.
-    fn last_rows(&self, context: &Context) -> Result<Vec<Option<u64>>> {
+    fn last_rows(&self, context: &Context) -> Result<Vec<Option<LastRow>>> {
         let reader = Reader::new(&context.connection, &ReaderOptions::default())?;
         let mut last_rows = Vec::new();
         for number in 0..self.topics.partitions {
@@ -152,10 +175,9 @@ impl Load {
                 let from = (end - LOOK_BACK).max(start);
                 read_range(&context.connection, &partition, (from, end), &context.stop, |block| {
                     for index in 0..block.len() {
-                        if block.header(index, provenance::LOAD_FILE) == Some(self.name.as_bytes()) {
-                            let row = block.header(index, provenance::LOAD_ROW).and_then(provenance::decimal);
-                            found = row.and_then(|row| u64::try_from(row).ok()).max(found);
-                        }
+                        let row = self.row_of(block, index);
+                        let offset = block.offsets.get(index).copied();
+                        found = row.map(|row| LastRow { row, offset }).max(found);
                     }
                     Ok(())
                 })?;
@@ -165,34 +187,11 @@ impl Load {
         }
         Ok(last_rows)
     }
-}
 
-/// The report of rows that don't fit, made when there is the first.
-struct Report<'a> {
-    path: &'a Path,
-    is_new: bool,
-}
-
-impl<'a> Report<'a> {
-    fn new(path: &'a Path, is_new: bool) -> Self {
-        Self { path, is_new }
-    }
-
-    fn write(&mut self, rows: &[RejectedRow]) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let failed = |error| Error::system(format!("writing {}", self.path.display()), error);
-        if let Some(parent) = self.path.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
-        let mut options = std::fs::OpenOptions::new();
-        options.create(true).write(true).append(!self.is_new).truncate(self.is_new);
-        let mut file = options.open(self.path).map_err(failed)?;
-        self.is_new = false;
-        for row in rows {
-            writeln!(file, "{}", row.to_json()).map_err(failed)?;
-        }
-        file.sync_all().map_err(failed)
+    /// Which row of this file a raw record is, if it is one.
+    fn row_of(&self, block: &RecordBlock, index: usize) -> Option<u64> {
+        let is_ours = block.header(index, provenance::LOAD_FILE) == Some(self.name.as_bytes());
+        let row = block.header(index, provenance::LOAD_ROW).and_then(provenance::decimal);
+        row.filter(|_| is_ours).and_then(|row| u64::try_from(row).ok())
     }
 }

@@ -1,0 +1,34 @@
+//! Decoding records that a stage of ours wrote.
+
+use arrow_array::RecordBatch;
+use avro::{DecodeFailure, Decoder};
+use model::{BytesColumn, RecordBlock, Schemas};
+
+use crate::error::{Error, Result};
+
+/// Decodes values of a block; a writer's schema that the decoder doesn't know yet is looked up by its id. `writer` is who alone may write
+/// to the topic.
+///
+/// # Errors
+/// `Position` when a value isn't what that stage writes: then nothing of the topic can be trusted. `Schema` when the registry is away.
+pub(crate) fn decode_own(
+    decoder: &mut Decoder,
+    values: &BytesColumn,
+    block: &RecordBlock,
+    schemas: &dyn Schemas,
+    writer: &str,
+) -> Result<RecordBatch> {
+    loop {
+        let decoded = decoder.decode(values);
+        let Some((row, failure)) = decoded.failures.into_iter().next() else { return Ok(decoded.batch) };
+        let at = format!("{}[{}], record {row} of a block", block.topic, block.partition);
+        match failure {
+            DecodeFailure::UnknownWriter { id } => {
+                let text = schemas.by_id(id)?;
+                let schema = avro::Schema::parse(&text).map_err(|error| Error::Position(format!("{at}: {error}")))?;
+                decoder.add_writer(id, &schema).map_err(|error| Error::Position(format!("{at}: {error}")))?;
+            }
+            failure => return Err(Error::Position(format!("{at}: {failure}; only {writer} may write here"))),
+        }
+    }
+}
