@@ -7,7 +7,7 @@ use arrow_schema::SchemaRef;
 
 use crate::merge::Overrides;
 use crate::problem::ProjectErrors;
-use crate::settings::{Columns, Duration, Engine, Retention, Secret, Settings};
+use crate::settings::{Columns, Duplicates, Duration, Engine, Retention, Secret, Settings};
 
 /// A checked project. Everything in it fits together.
 #[derive(Debug, Clone)]
@@ -65,10 +65,8 @@ pub struct Stream {
     pub max_skew: Duration,
     /// How long an unknown schema id is asked for again.
     pub unknown_schema_grace: Duration,
-    /// Within how much event time the same id is a duplicate; `None` accepts repeats.
-    pub duplicates_within: Option<Duration>,
-    /// Bytes that the remembered ids of a partition may take.
-    pub duplicates_memory_bytes: u64,
+    /// How duplicates are found; `None` accepts repeats.
+    pub duplicates: Option<Duplicates>,
     /// Rules in the file's order.
     pub rules: Vec<Rule>,
     /// Partitions of the raw, validated and rejected topics.

@@ -122,7 +122,7 @@ fn later_layers_win_and_origins_are_kept() {
     let project = Project::load(&shop, &overrides).unwrap();
     let orders = project.stream("orders").unwrap();
     assert_eq!(orders.lateness.as_micros(), 180_000_000);
-    assert_eq!(orders.duplicates_within, None);
+    assert_eq!(orders.duplicates, None);
     let kafka = &project.settings.connections.kafka;
     assert_eq!(kafka.brokers, "other:9092");
     assert_eq!(kafka.properties["socket.keepalive.enable"], "true");

@@ -1,4 +1,4 @@
-//! Snapshots: how a stage's state survives a crash.
+//! Snapshots: how a stage's state survives a crash. Spill: where state goes that doesn't fit into memory.
 //!
 //! **In:** the bytes of a stage's state at an epoch boundary, with a sequence number. **Out:** the newest good ones after a restart.
 //!
@@ -16,11 +16,13 @@
 //! | `envelope` | the bytes around a snapshot: owner, epoch, sequence, compression, checksum |
 //! | `codec` | what stages write into a snapshot: sections, numbers, text, columns |
 //! | `objects` | `object_store` behind blocking calls, and forcing to the disk |
+//! | `spill` | sorted, checksummed temporary files that are searched by hash |
 
 pub mod codec;
 mod envelope;
 mod error;
 mod objects;
+pub mod spill;
 mod store;
 
 pub use codec::{CodecError, SnapshotReader, SnapshotWriter};

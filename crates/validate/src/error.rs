@@ -1,6 +1,9 @@
 //! What stops validation of a partition (bad records don't).
 
 use model::{Classified, Domain, Retry, SchemaError};
+use state::spill::SpillError;
+
+use crate::duplicates::DuplicatesMetrics;
 
 /// Result of a validation step.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -23,22 +26,41 @@ pub enum Error {
         /// How long it is waited for at most, in milliseconds.
         grace_ms: u64,
     },
-    /// The ids kept for finding duplicates need more memory than they may.
+    /// The ids kept for finding duplicates need more memory and disk than they may.
     #[error(
-        "stream {stream}, partition {partition}: {entries} ids are kept to find duplicates and need {bytes} bytes, over the cap of \
-         {bytes_max}; shorten `duplicates.within` or raise the cap"
+        "stream {stream}, partition {partition}: {} ids are kept to find duplicates and need {} bytes of memory (at most {}) and {} \
+         of disk (at most {}); raise `duplicates.disk`, or shorten `duplicates.within`",
+        .kept.memory_ids + .kept.disk_ids, .kept.memory_bytes, .caps.0, .kept.disk_bytes, .caps.1
     )]
     DuplicatesFull {
         /// Stream.
         stream: String,
         /// Raw partition.
         partition: i32,
-        /// Ids kept.
-        entries: usize,
-        /// Bytes they need.
-        bytes: usize,
-        /// Bytes they may need.
-        bytes_max: usize,
+        /// What there is.
+        kept: DuplicatesMetrics,
+        /// Most bytes of memory and of disk.
+        caps: (usize, u64),
+    },
+    /// The disk refuses the ids that have no room in memory. Nothing has changed: call again with the same block once there is room.
+    #[error("stream {stream}, partition {partition}: ids kept to find duplicates have to leave memory, and {source}")]
+    SpillWrite {
+        /// Stream.
+        stream: String,
+        /// Raw partition.
+        partition: i32,
+        /// What the disk said.
+        source: SpillError,
+    },
+    /// Ids on the disk can't be read back. Resume the partition anew: they are in the validated output.
+    #[error("stream {stream}, partition {partition}: ids kept to find duplicates can't be read back: {source}")]
+    SpillRead {
+        /// Stream.
+        stream: String,
+        /// Raw partition.
+        partition: i32,
+        /// What the disk said.
+        source: SpillError,
     },
     /// A rule or the encoding of an accepted row failed in a way that data can't cause.
     #[error("stream {stream}, partition {partition}: {reason}")]
@@ -68,6 +90,7 @@ impl Classified for Error {
             Self::Registry(error) => error.domain(),
             Self::SchemaGrace { .. } | Self::BrokenOutput { .. } => Domain::External,
             Self::DuplicatesFull { .. } => Domain::User,
+            Self::SpillWrite { source, .. } | Self::SpillRead { source, .. } => source.domain(),
             Self::Internal { .. } => Domain::Internal,
         }
     }
@@ -76,6 +99,7 @@ impl Classified for Error {
         match self {
             Self::Registry(error) => error.retry(),
             Self::SchemaGrace { .. } => Retry::Backoff,
+            Self::SpillWrite { source, .. } | Self::SpillRead { source, .. } => source.retry(),
             _ => Retry::Never,
         }
     }

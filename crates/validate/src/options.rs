@@ -1,5 +1,6 @@
 //! What a stream declares about its records.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sql::Condition;
@@ -15,6 +16,26 @@ pub struct Rule {
     pub condition: Condition,
 }
 
+/// How duplicates are found.
+#[derive(Debug, Clone)]
+pub struct DuplicateRules {
+    /// How far apart in event time two records with one id count as duplicates.
+    pub within: Duration,
+    /// Cap on the memory of a partition's ids, in bytes.
+    pub memory_bytes_max: usize,
+    /// Where ids over that go; `None` stops the partition there.
+    pub disk: Option<DuplicatesDisk>,
+}
+
+/// Where ids go that have no room in memory.
+#[derive(Debug, Clone)]
+pub struct DuplicatesDisk {
+    /// Directory of the temporary files. They have no names, so that partitions and processes may share it.
+    pub directory: PathBuf,
+    /// Cap on the disk that a partition's ids take, in bytes.
+    pub bytes_max: u64,
+}
+
 /// What a stream declares about its records.
 #[derive(Debug, Clone)]
 pub struct StreamRules {
@@ -28,10 +49,8 @@ pub struct StreamRules {
     pub event_time: String,
     /// Columns that make up a record's id; empty means that duplicates aren't looked for.
     pub id: Vec<String>,
-    /// How far apart in event time two records with one id count as duplicates; `None` means that duplicates aren't looked for.
-    pub duplicates_within: Option<Duration>,
-    /// Cap on the memory for finding duplicates, in bytes per partition.
-    pub duplicates_bytes_max: usize,
+    /// How duplicates are found; `None` means that they aren't looked for.
+    pub duplicates: Option<DuplicateRules>,
     /// How much older than the greatest event time so far a record may be.
     pub lateness: Duration,
     /// How far in the future a record's event time may be.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array as _, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch};
-use arrow_row::{RowConverter, Rows, SortField};
+use arrow_array::{Array as _, BooleanArray, PrimitiveArray};
 use avro::{DecodeFailure, Decoder, Reencoder};
 use model::{BytesColumn, Progress, RecordBlock, RejectReason, Rejection, Schemas};
 
-use crate::duplicates::{At, Duplicates, Found};
+use crate::duplicates::{At, Duplicates, DuplicatesMetrics, Found, RoomError};
 use crate::error::{Error, Result};
+use crate::ids::{IdReader, Ids};
 use crate::options::StreamRules;
 use crate::restore::{Decided, Settled};
 use crate::writers::Writers;
@@ -57,34 +57,6 @@ pub struct PartitionValidator {
     greatest_us: Option<i64>,
 }
 
-#[derive(Debug)]
-struct IdReader {
-    columns: Vec<usize>,
-    converter: RowConverter,
-}
-
-impl IdReader {
-    fn new(rules: &StreamRules, schema: &arrow_schema::Schema) -> std::result::Result<Option<Self>, String> {
-        if rules.id.is_empty() || rules.duplicates_within.is_none() {
-            return Ok(None);
-        }
-        let mut columns = Vec::new();
-        let mut fields = Vec::new();
-        for name in &rules.id {
-            let index = schema.index_of(name).map_err(|error| error.to_string())?;
-            columns.push(index);
-            fields.push(SortField::new(schema.field(index).data_type().clone()));
-        }
-        let converter = RowConverter::new(fields).map_err(|error| error.to_string())?;
-        Ok(Some(Self { columns, converter }))
-    }
-
-    fn read(&self, batch: &RecordBatch) -> std::result::Result<Rows, String> {
-        let columns: Vec<ArrayRef> = self.columns.iter().map(|&index| Arc::clone(batch.column(index))).collect();
-        self.converter.convert_columns(&columns).map_err(|error| error.to_string())
-    }
-}
-
 /// What decoding made of a record.
 #[derive(Debug, Clone)]
 enum Slot {
@@ -103,7 +75,7 @@ struct Decoded {
     payloads: BytesColumn,
     /// For each rule, which rows satisfy it.
     passed: Vec<BooleanArray>,
-    ids: Option<Rows>,
+    ids: Option<Ids>,
 }
 
 impl PartitionValidator {
@@ -125,8 +97,9 @@ impl PartitionValidator {
         let payload_encoder =
             Reencoder::new(&rules.schema, rules.schema_id).map_err(|error| internal(error.to_string()))?;
         let arrow = rules.schema.arrow().map_err(|error| internal(error.to_string()))?;
-        let ids = IdReader::new(&rules, &arrow).map_err(internal)?;
-        let duplicates = ids.as_ref().and(rules.duplicates_within).map(|within| Duplicates::new(micros(within)));
+        let id_columns = if rules.duplicates.is_some() { rules.id.as_slice() } else { &[] };
+        let ids = IdReader::new(id_columns, &arrow).map_err(internal)?;
+        let duplicates = ids.as_ref().and(rules.duplicates.clone()).map(Duplicates::new);
         let greatest_us = progress.watermark_us.map(|watermark| watermark.saturating_add(micros(rules.lateness)));
         Ok(Self {
             decoder,
@@ -144,12 +117,17 @@ impl PartitionValidator {
     /// Keeps the ids of records that were accepted before the restart.
     ///
     /// # Errors
-    /// `BrokenOutput` when a record isn't one that validation wrote.
+    /// `BrokenOutput` when a record isn't one that validation wrote; `SpillWrite` and `DuplicatesFull` when there is no room for them.
     pub fn recall(&mut self, block: &RecordBlock) -> Result<()> {
         if self.duplicates.is_none() {
             return Ok(());
         }
+        self.make_room()?;
         let decoded = self.decode(block)?;
+        if let (Some(duplicates), Some(ids)) = (&mut self.duplicates, &decoded.ids) {
+            duplicates.take_up(ids, &decoded.payloads);
+        }
+        let horizon_us = self.duplicates_horizon_us();
         for (index, slot) in decoded.slots.iter().enumerate() {
             let broken = |reason: &str| Error::BrokenOutput {
                 topic: format!("{}[{}]", block.topic, block.partition),
@@ -162,8 +140,10 @@ impl PartitionValidator {
             };
             let provenance = model::Provenance::from_headers(block.headers(index))
                 .ok_or_else(|| broken("the headers with the raw offsets are missing"))?;
-            let at = At { raw_offset: provenance.raw_offset, validated_offset: block.offsets[index] };
-            self.keep_id(&decoded, row, at);
+            if decoded.event_times.value(row) >= horizon_us {
+                let at = At { raw_offset: provenance.raw_offset, validated_offset: block.offsets[index] };
+                self.keep_id(&decoded, row, at);
+            }
         }
         Ok(())
     }
@@ -191,11 +171,18 @@ impl PartitionValidator {
     /// The verdicts on the next block of raw records; `now_us` is the wall clock in microseconds since 1970.
     ///
     /// # Errors
-    /// `Registry` and `SchemaGrace` mean that nothing has changed: call again with the same block. All others end the partition.
+    /// `Registry`, `SchemaGrace` and `SpillWrite` mean that nothing has changed: call again with the same block. All others end the
+    /// partition.
     pub fn validate(&mut self, block: &RecordBlock, now_us: i64, schemas: &dyn Schemas) -> Result<Verdicts> {
+        self.make_room()?;
         let grace = self.rules.unknown_schema_grace;
         self.writers.prepare(block, &mut self.decoder, schemas, now_us, grace)?;
         let decoded = self.decode(block)?;
+        if let (Some(duplicates), Some(ids)) = (&mut self.duplicates, &decoded.ids) {
+            let (stream, partition) = (&self.rules.stream, self.progress.partition);
+            let read = duplicates.look_up(ids, &decoded.payloads);
+            read.map_err(|source| Error::SpillRead { stream: stream.clone(), partition, source })?;
+        }
         let mut verdicts = Verdicts {
             outcomes: Vec::with_capacity(block.len()),
             payloads: BytesColumn::with_capacity(block.len(), decoded.payloads.byte_len()),
@@ -211,14 +198,14 @@ impl PartitionValidator {
             self.progress.raw_offset = raw_offset + 1;
         }
         self.progress.idle = self.progress.idle && block.is_empty();
-        if let (Some(duplicates), Some(greatest_us)) = (&mut self.duplicates, self.greatest_us) {
-            duplicates.expire(greatest_us);
+        let horizon_us = self.duplicates_horizon_us();
+        if let Some(duplicates) = &mut self.duplicates {
+            duplicates.expire(horizon_us);
         }
         if self.settled.as_ref().is_some_and(|settled| settled.is_over(self.progress.raw_offset)) {
             self.go_past_published();
             self.settled = None;
         }
-        self.check_duplicates_cap()?;
         Ok(verdicts)
     }
 
@@ -290,8 +277,7 @@ impl PartitionValidator {
 
     fn keep_id(&mut self, decoded: &Decoded, row: usize, at: At) {
         if let (Some(duplicates), Some(ids)) = (&mut self.duplicates, &decoded.ids) {
-            let content = duplicates.content_hash(decoded.payloads.get(row).unwrap_or_default());
-            duplicates.insert(ids.row(row).data(), content, decoded.event_times.value(row), at);
+            duplicates.insert(row, ids.get(row), decoded.event_times.value(row), at);
         }
     }
 
@@ -314,8 +300,7 @@ impl PartitionValidator {
         }
         let event_time_us = decoded.event_times.value(row);
         if let (Some(duplicates), Some(ids)) = (&self.duplicates, &decoded.ids) {
-            let content = duplicates.content_hash(decoded.payloads.get(row).unwrap_or_default());
-            let repeat = match duplicates.find(ids.row(row).data(), content, event_time_us) {
+            let repeat = match duplicates.find(row, ids.get(row), event_time_us, self.duplicates_horizon_us()) {
                 Found::Nothing => None,
                 Found::Same { first_offset } => Some((RejectReason::Duplicate, first_offset, "content")),
                 Found::Other { first_offset } => {
@@ -410,19 +395,29 @@ impl PartitionValidator {
         Error::Internal { stream: self.rules.stream.clone(), partition: self.progress.partition, reason }
     }
 
-    fn check_duplicates_cap(&self) -> Result<()> {
-        let Some(duplicates) = &self.duplicates else { return Ok(()) };
-        let (bytes, bytes_max) = (duplicates.bytes(), self.rules.duplicates_bytes_max);
-        if bytes <= bytes_max {
-            return Ok(());
-        }
-        Err(Error::DuplicatesFull {
-            stream: self.rules.stream.clone(),
-            partition: self.progress.partition,
-            entries: duplicates.len(),
-            bytes,
-            bytes_max,
+    /// Event time before which no id matters: a record that old would be late by so much that no id within the bound of it can be.
+    fn duplicates_horizon_us(&self) -> i64 {
+        let within_us = self.rules.duplicates.as_ref().map_or(0, |rules| micros(rules.within));
+        self.progress.watermark_us.map_or(i64::MIN, |watermark_us| watermark_us.saturating_sub(within_us))
+    }
+
+    /// Keeps the ids under their caps, before a block is touched.
+    fn make_room(&mut self) -> Result<()> {
+        let Some(duplicates) = &mut self.duplicates else { return Ok(()) };
+        duplicates.make_room().map_err(|failed| {
+            let (stream, partition) = (self.rules.stream.clone(), self.progress.partition);
+            match failed {
+                RoomError::Spill(source) => Error::SpillWrite { stream, partition, source },
+                RoomError::Full => {
+                    Error::DuplicatesFull { stream, partition, kept: duplicates.metrics(), caps: duplicates.caps() }
+                }
+            }
         })
+    }
+
+    /// How many ids are kept to find duplicates, and where.
+    pub fn duplicates_metrics(&self) -> DuplicatesMetrics {
+        self.duplicates.as_ref().map(Duplicates::metrics).unwrap_or_default()
     }
 
     /// The partition's watermark in microseconds since 1970; `None` before its first accepted record.

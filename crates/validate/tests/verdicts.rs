@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use model::{BytesColumn, Progress, RecordBlock, RejectReason, SchemaError, Schemas, provenance};
 use proptest::prelude::*;
-use validate::{Error, Outcome, PartitionValidator, Rule, Settled, StreamRules, Verdicts};
+use validate::{DuplicateRules, Error, Outcome, PartitionValidator, Rule, Settled, StreamRules, Verdicts};
 
 const SCHEMA: &str = r#"{"type":"record","name":"payment","fields":[
     {"name":"id","type":"string"},
@@ -51,8 +51,7 @@ fn rules() -> StreamRules {
         schema_id: OWN_ID,
         event_time: "at".into(),
         id: vec!["id".into()],
-        duplicates_within: Some(Duration::from_secs(100)),
-        duplicates_bytes_max: 1 << 30,
+        duplicates: Some(DuplicateRules { within: Duration::from_secs(100), memory_bytes_max: 1 << 30, disk: None }),
         lateness: Duration::from_secs(5),
         future_skew: Duration::from_secs(60),
         unknown_schema_grace: Duration::from_secs(30),

@@ -10,7 +10,7 @@ use model::Clock;
 use project::{Project, Reference, ReferenceSource, Stream};
 use state::SnapshotStore;
 use tokio::runtime::Handle;
-use validate::{Rule, StreamRules};
+use validate::{DuplicateRules, DuplicatesDisk, Rule, StreamRules};
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
@@ -109,7 +109,7 @@ impl Pipeline {
             let part = context.part();
             let mut threads = Vec::new();
             for (stream, settings) in streams.iter().zip(&project.streams) {
-                let stage = validate_stage(&part, stream, settings);
+                let stage = validate_stage(project, &part, stream, settings);
                 let name = stage.name.clone();
                 threads.push(spawn(&part, &name, move || stage.run_epoch())?);
             }
@@ -271,6 +271,24 @@ pub(crate) fn lay_out(
     Ok((laid_out, results, snapshots))
 }
 
+/// The topics of a project's streams and results as they are, without making any. A query that never ran has no result.
+///
+/// # Errors
+/// Those of the snapshot store.
+pub(crate) fn known_topics(project: &Project) -> Result<(Vec<(String, StreamTopics)>, Vec<ResultTopic>)> {
+    let prefix = &project.settings.connections.kafka.topic_prefix;
+    let topics = |stream: &Stream| (stream.name.clone(), StreamTopics::of(prefix, &stream.name, stream.partitions));
+    let generations = generations::known(&SnapshotStore::open(&project.snapshot_dir().to_string_lossy())?)?;
+    let mut results = Vec::new();
+    for query in &project.queries {
+        if let Some(&generation) = generations.get(&query.name) {
+            let partitions = stream_of(project, query)?.partitions;
+            results.push(ResultTopic::of(prefix, query.clone(), generation, partitions)?);
+        }
+    }
+    Ok((project.streams.iter().map(topics).collect(), results))
+}
+
 fn stream_of<'a>(project: &'a Project, query: &sql::Query) -> Result<&'a Stream> {
     project.stream(&query.stream).ok_or_else(|| Error::Internal(format!("query {} reads no stream", query.name)))
 }
@@ -281,7 +299,7 @@ fn topic_config(stream: &Stream) -> BTreeMap<String, String> {
     config
 }
 
-fn validate_stage(context: &Context, stream: &PipelineStream, settings: &Stream) -> ValidateStage {
+fn validate_stage(project: &Project, context: &Context, stream: &PipelineStream, settings: &Stream) -> ValidateStage {
     let rules = settings
         .rules
         .iter()
@@ -296,8 +314,7 @@ fn validate_stage(context: &Context, stream: &PipelineStream, settings: &Stream)
             schema_id: stream.validated_schema_id,
             event_time: settings.event_time.clone(),
             id: settings.id.clone(),
-            duplicates_within: settings.duplicates_within.map(|within| within.0),
-            duplicates_bytes_max: usize::try_from(settings.duplicates_memory_bytes).unwrap_or(usize::MAX),
+            duplicates: settings.duplicates.as_ref().map(|duplicates| duplicate_rules(project, duplicates)),
             lateness: settings.lateness.0,
             future_skew: settings.future_skew.0,
             unknown_schema_grace: settings.unknown_schema_grace.0,
@@ -306,6 +323,14 @@ fn validate_stage(context: &Context, stream: &PipelineStream, settings: &Stream)
         idle_timeout: settings.idle_timeout.0,
         max_skew: settings.max_skew.0,
         name: format!("validate {}", stream.name),
+    }
+}
+
+fn duplicate_rules(project: &Project, duplicates: &project::settings::Duplicates) -> DuplicateRules {
+    DuplicateRules {
+        within: duplicates.within.0,
+        memory_bytes_max: usize::try_from(duplicates.memory.0).unwrap_or(usize::MAX),
+        disk: Some(DuplicatesDisk { directory: project.data_dir.join("spill"), bytes_max: duplicates.disk.0 }),
     }
 }
 

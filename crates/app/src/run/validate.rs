@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka::{Admin, OutRecord, Reader, ReaderOptions, Start, Writer, WriterOptions};
+use kafka::{Admin, Connection, OutRecord, Reader, ReaderOptions, Start, Writer, WriterOptions};
 use model::{Progress, RecordBlock, TopicId, TopicPartition};
 use validate::skew::{self, PartitionTime};
 use validate::{Outcome, PartitionValidator, Settled, StreamRules, Verdicts};
@@ -13,17 +13,22 @@ use crate::error::{Error, Result};
 use crate::run::context::Context;
 use crate::run::read_range::read_range;
 use crate::run::reject::RejectHeaders;
+use crate::run::stop::Stop;
 use crate::run::topics::StreamTopics;
 
 /// Blocks waiting for validation before their partition is paused, in records.
 const QUEUED_RECORDS_MAX: usize = 4 * model::limits::BATCH_RECORDS_MAX;
 /// How long a batch is waited for.
 const POLL: Duration = Duration::from_millis(20);
+/// Time between two reports of a start that takes long.
+const TELL_EVERY: Duration = Duration::from_secs(2);
 /// Least time between two progress records of a partition.
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a partition waits before the registry is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// How long a partition waits before it tries again to write ids to a disk that refused them.
+const TRY_DISK_AGAIN: Duration = Duration::from_secs(1);
 const ENDS_EVERY: Duration = Duration::from_millis(500);
 /// Silence of a partition that is being read after which nothing more is expected of it.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -83,6 +88,16 @@ struct Session<'a> {
 }
 
 impl ValidateStage {
+    /// Says how far the reading of ids has come at a start that takes long.
+    fn tell_recalled(&self, validated: &TopicPartition, (from, to): (i64, i64), next: Option<i64>) {
+        let done = next.unwrap_or(from) - from;
+        let percent = done * 100 / (to - from).max(1);
+        let text =
+            format!("reading the ids of {validated} to find duplicates of them: {percent}% of {} records", to - from);
+        tracing::info!(stage = %self.name, "{text}");
+        self.context.status.set_trouble(&self.name, Some(text));
+    }
+
     /// Runs one epoch: takes up each partition where its outputs end, then validates until the stop switch is thrown.
     pub(crate) fn run_epoch(&self) -> Result<()> {
         let mut session = Session::open(self)?;
@@ -102,7 +117,7 @@ impl<'a> Session<'a> {
         let admin = Admin::new(connection)?;
         let missing = || Error::Position(format!("topic {} doesn't exist", stage.topics.raw));
         let raw = admin.topic(&stage.topics.raw)?.ok_or_else(missing)?;
-        let progress = read_progress(stage)?;
+        let progress = read_progress(connection, &stage.topics, &stage.context.stop)?;
         let mut reader = Reader::new(connection, &ReaderOptions::default())?;
         let mut partitions = Vec::new();
         let mut assignment = Vec::new();
@@ -212,6 +227,12 @@ impl<'a> Session<'a> {
                 // The other partitions go on meanwhile.
                 tracing::debug!(stage = %self.stage.name, %error, "waiting");
                 partition.waits_until = context.clock.elapsed() + ASK_AGAIN;
+                partition.trouble = Some(error.to_string());
+                return Ok(());
+            }
+            Err(error @ validate::Error::SpillWrite { .. }) => {
+                tracing::debug!(stage = %self.stage.name, %error, "waiting");
+                partition.waits_until = context.clock.elapsed() + TRY_DISK_AGAIN;
                 partition.trouble = Some(error.to_string());
                 return Ok(());
             }
@@ -352,7 +373,16 @@ fn open_partition(stage: &ValidateStage, reader: &Reader, raw_id: &TopicId, prog
     let rejected = TopicPartition::new(stage.topics.rejected.as_str(), number);
     let (validated_start, validated_end) = reader.range(&validated)?;
     let recalled = (progress.duplicates_from_offset.max(validated_start), progress.validated_offset);
-    read_range(connection, &validated, recalled, stop, |block| Ok(validator.recall(block)?))?;
+    let mut told_at = stage.context.clock.elapsed();
+    read_range(connection, &validated, recalled, stop, |block| {
+        validator.recall(block)?;
+        let now = stage.context.clock.elapsed();
+        if now.saturating_sub(told_at) >= TELL_EVERY {
+            told_at = now;
+            stage.tell_recalled(&validated, recalled, block.next_offset());
+        }
+        Ok(())
+    })?;
     let mut settled = Settled::after(&progress);
     read_range(connection, &validated, (progress.validated_offset, validated_end), stop, |block| {
         Ok(settled.validated(block)?)
@@ -379,12 +409,18 @@ fn open_partition(stage: &ValidateStage, reader: &Reader, raw_id: &TopicId, prog
 }
 
 /// The last progress of each partition.
-fn read_progress(stage: &ValidateStage) -> Result<BTreeMap<i32, Progress>> {
-    let partition = TopicPartition::new(stage.topics.progress.as_str(), 0);
-    let reader = Reader::new(&stage.context.connection, &ReaderOptions::default())?;
-    let range = reader.range(&partition)?;
+///
+/// # Errors
+/// Those of Kafka; `Position` when the topic holds something else.
+pub(crate) fn read_progress(
+    connection: &Connection,
+    topics: &StreamTopics,
+    stop: &Stop,
+) -> Result<BTreeMap<i32, Progress>> {
+    let partition = TopicPartition::new(topics.progress.as_str(), 0);
+    let range = Reader::new(connection, &ReaderOptions::default())?.range(&partition)?;
     let mut latest = BTreeMap::new();
-    read_range(&stage.context.connection, &partition, range, &stage.context.stop, |block| {
+    read_range(connection, &partition, range, stop, |block| {
         for value in block.values.iter().flatten() {
             let progress = Progress::from_json(value)
                 .map_err(|error| Error::Position(format!("{partition} holds something else: {error}")))?;

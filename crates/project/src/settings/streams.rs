@@ -76,13 +76,20 @@ fn default_unknown_schema_grace() -> Duration {
 pub struct Duplicates {
     /// How far apart in event time two records with the same id may be to count as duplicates. Ids are remembered for so long.
     pub within: Duration,
-    /// How much memory the remembered ids of a partition may take. Past it the stream stops with an error; it never guesses.
+    /// How much memory the remembered ids of a partition may take. Past it the oldest go to the disk, into `data_dir`.
     #[serde(default = "default_duplicates_memory")]
     pub memory: ByteSize,
+    /// How much disk the remembered ids of a partition may take past `memory`. Past both the stream stops with an error; it never guesses.
+    #[serde(default = "default_duplicates_disk")]
+    pub disk: ByteSize,
 }
 
 fn default_duplicates_memory() -> ByteSize {
     ByteSize(256_000_000)
+}
+
+fn default_duplicates_disk() -> ByteSize {
+    ByteSize(4_000_000_000)
 }
 
 /// The topics of a stream.
