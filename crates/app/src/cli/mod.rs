@@ -1,5 +1,6 @@
 //! The command line: one file per command. Data goes to standard output, talk to standard error.
 
+mod audit;
 mod bench;
 mod broker;
 mod check;
@@ -58,6 +59,7 @@ enum Command {
     Generate(generate::Generate),
     Load(load::LoadCommand),
     Sql(sql::Sql),
+    Audit(audit::Audit),
     Bench(bench::Bench),
     Broker(broker::BrokerCommand),
     Registry(registry::RegistryCommand),
@@ -97,6 +99,7 @@ impl Cli {
             Command::Generate(command) => command.run(),
             Command::Load(command) => command.run(),
             Command::Sql(command) => command.run(),
+            Command::Audit(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Broker(command) => command.run(),
             Command::Registry(command) => command.run(),
@@ -113,6 +116,7 @@ impl Cli {
             Command::Generate(command) => command.output,
             Command::Load(command) => command.output,
             Command::Sql(command) => command.output(),
+            Command::Audit(command) => command.output,
             Command::Bench(command) => command.output,
             Command::Broker(command) => command.output,
             Command::Registry(command) => command.output,

@@ -25,6 +25,17 @@ pub(crate) fn fingerprint(query: &Query, stream_schema: &avro::Schema, partition
     format!("{}\n-- schema {}\n-- partitions {partitions}", query.text.trim(), stream_schema.canonical())
 }
 
+/// The generation of each query that has run.
+///
+/// # Errors
+/// As [`settle`].
+pub(crate) fn known(store: &SnapshotStore) -> Result<BTreeMap<String, u32>> {
+    let Some(snapshot) = store.load(OWNER)? else { return Ok(BTreeMap::new()) };
+    let known: BTreeMap<String, Generation> = serde_json::from_slice(&snapshot.bytes)
+        .map_err(|error| Error::Internal(format!("the record of generations: {error}")))?;
+    Ok(known.into_iter().map(|(query, generation)| (query, generation.number)).collect())
+}
+
 /// The present generation of each query, given the fingerprint of each; a changed one gets the next number, which is recorded.
 ///
 /// # Errors

@@ -8,10 +8,12 @@
 //! | `validate`, `process`, `store` | the stages' loops |
 //! | `load`, `generate`, `door` | records in |
 //! | `live`, `latency` | numbers for the dashboard and metrics |
+//! | `audit` | proof that nothing is lost and nothing is there twice |
 //! | `drain` | the order in which all is brought to its end |
 //! | `decode`, `read_range` | reading what a stage of ours wrote |
 //! | `status`, `supervise`, `stop`, `context` | what threads share, how they end |
 
+pub(crate) mod audit;
 pub(crate) mod context;
 pub(crate) mod decode;
 pub(crate) mod door;

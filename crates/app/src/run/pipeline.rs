@@ -271,11 +271,19 @@ pub(crate) fn lay_out(
     Ok((laid_out, results, snapshots))
 }
 
+/// What a project has in Kafka.
+#[derive(Debug)]
+pub(crate) struct KnownTopics {
+    /// Name and topics of each stream.
+    pub(crate) streams: Vec<(String, StreamTopics)>,
+    pub(crate) results: Vec<ResultTopic>,
+}
+
 /// The topics of a project's streams and results as they are, without making any. A query that never ran has no result.
 ///
 /// # Errors
 /// Those of the snapshot store.
-pub(crate) fn known_topics(project: &Project) -> Result<(Vec<(String, StreamTopics)>, Vec<ResultTopic>)> {
+pub(crate) fn known_topics(project: &Project) -> Result<KnownTopics> {
     let prefix = &project.settings.connections.kafka.topic_prefix;
     let topics = |stream: &Stream| (stream.name.clone(), StreamTopics::of(prefix, &stream.name, stream.partitions));
     let generations = generations::known(&SnapshotStore::open(&project.snapshot_dir().to_string_lossy())?)?;
@@ -286,7 +294,7 @@ pub(crate) fn known_topics(project: &Project) -> Result<(Vec<(String, StreamTopi
             results.push(ResultTopic::of(prefix, query.clone(), generation, partitions)?);
         }
     }
-    Ok((project.streams.iter().map(topics).collect(), results))
+    Ok(KnownTopics { streams: project.streams.iter().map(topics).collect(), results })
 }
 
 fn stream_of<'a>(project: &'a Project, query: &sql::Query) -> Result<&'a Stream> {
