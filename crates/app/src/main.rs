@@ -1,9 +1,11 @@
 //! Tillstream: real-time transaction pipelines in one binary.
 //!
-//! `cli` has a file per command; `run` wires the stages and knows their order; `bench` measures. Everything else is in the other crates.
+//! `cli` has a file per command; `run` wires the stages and knows their order; `bench` and `doctor` are commands with some work of
+//! their own. Everything else is in the other crates.
 
 mod bench;
 mod cli;
+mod doctor;
 mod error;
 mod run;
 

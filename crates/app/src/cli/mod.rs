@@ -5,6 +5,7 @@ mod bench;
 mod broker;
 mod check;
 mod client;
+mod doctor;
 mod generate;
 mod init;
 mod inputs;
@@ -12,9 +13,11 @@ mod load;
 mod progress;
 mod project;
 mod registry;
+mod rejects;
 pub(crate) mod signals;
 mod sql;
 mod stopping;
+mod tap;
 mod up;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -60,6 +63,9 @@ enum Command {
     Load(load::LoadCommand),
     Sql(sql::Sql),
     Audit(audit::Audit),
+    Tap(tap::Tap),
+    Rejects(rejects::Rejects),
+    Doctor(doctor::Doctor),
     Bench(bench::Bench),
     Broker(broker::BrokerCommand),
     Registry(registry::RegistryCommand),
@@ -100,6 +106,9 @@ impl Cli {
             Command::Load(command) => command.run(),
             Command::Sql(command) => command.run(),
             Command::Audit(command) => command.run(),
+            Command::Tap(command) => command.run(),
+            Command::Rejects(command) => command.run(),
+            Command::Doctor(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Broker(command) => command.run(),
             Command::Registry(command) => command.run(),
@@ -117,6 +126,9 @@ impl Cli {
             Command::Load(command) => command.output,
             Command::Sql(command) => command.output(),
             Command::Audit(command) => command.output,
+            Command::Tap(command) => command.output,
+            Command::Rejects(command) => command.output,
+            Command::Doctor(command) => command.output,
             Command::Bench(command) => command.output,
             Command::Broker(command) => command.output,
             Command::Registry(command) => command.output,

@@ -11,6 +11,7 @@
 //! | `audit` | proof that nothing is lost and nothing is there twice |
 //! | `drain` | the order in which all is brought to its end |
 //! | `decode`, `read_range` | reading what a stage of ours wrote |
+//! | `show` | any record as people read it |
 //! | `status`, `supervise`, `stop`, `context` | what threads share, how they end |
 
 pub(crate) mod audit;
@@ -29,6 +30,7 @@ pub(crate) mod process;
 pub(crate) mod read_range;
 pub(crate) mod reject;
 pub(crate) mod results;
+pub(crate) mod show;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod store;
