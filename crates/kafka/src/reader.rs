@@ -44,7 +44,7 @@ pub struct ReaderOptions {
     pub group: Option<String>,
     /// Longest wait of the broker for new data, in milliseconds; new data ends the wait.
     pub fetch_wait_ms: u32,
-    /// Cap on records fetched ahead, in bytes, over all partitions.
+    /// Cap on records fetched ahead, in bytes, over all partitions. The client's own few hundred bytes for each record come on top.
     pub queued_bytes_max: usize,
     /// Whether to hide records of transactions that are open or were aborted.
     pub read_committed: bool,
@@ -52,7 +52,7 @@ pub struct ReaderOptions {
 
 impl Default for ReaderOptions {
     fn default() -> Self {
-        Self { group: None, fetch_wait_ms: 500, queued_bytes_max: 64 * 1024 * 1024, read_committed: true }
+        Self { group: None, fetch_wait_ms: 500, queued_bytes_max: 16 * 1024 * 1024, read_committed: true }
     }
 }
 

@@ -43,7 +43,7 @@ pub struct WriterOptions {
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { linger_ms: 5, compression: Compression::None, queued_bytes_max: 64 * 1024 * 1024 }
+        Self { linger_ms: 5, compression: Compression::None, queued_bytes_max: 32 * 1024 * 1024 }
     }
 }
 
@@ -172,7 +172,8 @@ impl Writer {
             ("batch.num.messages", "100000"),
             ("batch.size", "1000000"),
             ("compression.codec", compression),
-            ("queue.buffering.max.messages", "1000000"),
+            // The client needs several hundred bytes for each, whatever its size.
+            ("queue.buffering.max.messages", "200000"),
             ("queue.buffering.max.kbytes", &(options.queued_bytes_max / 1024).max(1024).to_string()),
             // Outages are waited for, so a record is never given up; a shutdown drops the writer.
             ("message.timeout.ms", "0"),
