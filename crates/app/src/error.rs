@@ -15,6 +15,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Process(#[from] process::Error),
     #[error(transparent)]
+    Spark(#[from] spark::Error),
+    #[error(transparent)]
     State(#[from] state::Error),
     #[error(transparent)]
     Snapshot(#[from] state::CodecError),
@@ -97,6 +99,7 @@ impl Classified for Error {
             Self::Kafka(error) => error.domain(),
             Self::Validate(error) => error.domain(),
             Self::Process(error) => error.domain(),
+            Self::Spark(error) => error.domain(),
             Self::State(error) => error.domain(),
             Self::Store(error) => error.domain(),
             Self::Schema(error) => error.domain(),
@@ -113,6 +116,7 @@ impl Classified for Error {
             Self::Kafka(error) => error.retry(),
             Self::Validate(error) => error.retry(),
             Self::Process(error) => error.retry(),
+            Self::Spark(error) => error.retry(),
             Self::State(error) => error.retry(),
             Self::Store(error) => error.retry(),
             Self::Schema(error) => error.retry(),

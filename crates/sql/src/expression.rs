@@ -125,6 +125,15 @@ impl Expression {
         &self.inner.columns
     }
 
+    /// The expression as Spark SQL, see [`crate::spark`].
+    pub fn to_spark(&self) -> String {
+        crate::spark::print(&self.inner.tree)
+    }
+
+    pub(crate) fn tree(&self) -> &Typed {
+        &self.inner.tree
+    }
+
     /// The name of the column if the expression is nothing but one.
     pub fn as_column(&self) -> Option<&str> {
         match &self.inner.tree.kind {

@@ -20,6 +20,8 @@
 //! | `bind/` | expressions: names, types, implicit casts |
 //! | `functions/` | the allow-list of functions, and the list of those that are refused by name |
 //! | `typed`, `types`, `interval` | the typed tree; Spark's types and decimal rules; durations |
+//! | `monotone` | whether more rows can take a group's result back |
+//! | `spark` | the tree as text for Apache Spark |
 //! | `lower`, `kernel/` | the tree as DataFusion's physical expressions, and our own kernels |
 
 mod bind;
@@ -34,11 +36,13 @@ mod group;
 mod interval;
 mod kernel;
 mod lower;
+mod monotone;
 mod options;
 pub mod plan;
 mod scope;
 mod select;
 mod source;
+pub mod spark;
 mod typed;
 mod types;
 

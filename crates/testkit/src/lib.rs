@@ -1,7 +1,7 @@
 //! What tests need: the real peers that the test run started, names that no other test uses, and processes under control.
 //!
-//! `./dev test` starts one Apache Kafka and one PostgreSQL for the whole run and tells their addresses in the environment; `./dev services`
-//! does the same for a developer's own runs. A test that finds neither fails: it never skips and never mocks.
+//! `./dev test` starts one Apache Kafka, one PostgreSQL and one Apache Spark for the whole run and tells their addresses in the environment;
+//! `./dev services` and `./dev spark` do the same for a developer's own runs. A test that finds neither fails: it never skips and never mocks.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -17,6 +17,7 @@ pub mod process;
 pub mod project;
 pub mod python;
 pub mod random;
+pub mod spark;
 pub mod wait;
 
 pub use names::{free_port, unique_name};
@@ -29,13 +30,13 @@ fn service_address(variable: &str) -> String {
     if let Ok(address) = std::env::var(variable) {
         return address;
     }
-    let file = cache_dir().join("services").join("environment");
-    std::fs::read_to_string(&file)
-        .ok()
-        .and_then(|text| text.lines().find_map(|line| line.strip_prefix(&format!("{variable}=")).map(str::to_owned)))
+    ["services", "spark"]
+        .into_iter()
+        .filter_map(|folder| std::fs::read_to_string(cache_dir().join(folder).join("environment")).ok())
+        .find_map(|text| text.lines().find_map(|line| line.strip_prefix(&format!("{variable}=")).map(str::to_owned)))
         .unwrap_or_else(|| {
             panic!(
-                "{variable} is not set: run the tests by `./dev test`, or start the peers with `./dev services start`"
+                "{variable} is not set: run the tests by `./dev test`, or start the peers with `./dev services start` and `./dev spark start`"
             )
         })
 }

@@ -17,6 +17,7 @@ use crate::cli::signals::asked_to_stop;
 use crate::error::{Error, Result};
 use crate::run::peers::{Database, Peers};
 use crate::run::pipeline::{Pipeline, Stage};
+use crate::run::spark::Work;
 
 /// The query that gives one row for each payment.
 pub(super) const ROWS: &str = "payments_enriched";
@@ -143,7 +144,8 @@ impl Systems {
         let stages: BTreeSet<Stage> = stages.iter().copied().collect();
         let clock = Arc::new(SystemClock::new());
         let handle = self.runtime.handle();
-        let pipeline = Pipeline::start(&self.project, &self.peers, Some(&self.database), handle, clock, &stages)?;
+        let pipeline =
+            Pipeline::start(&self.project, &self.peers, Some(&self.database), handle, clock, &stages, Work::Stream)?;
         let stop = pipeline.context.stop.clone();
         let watch = handle.spawn(async move {
             asked_to_stop().await;

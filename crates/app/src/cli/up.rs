@@ -20,6 +20,7 @@ use crate::run::generate::GenerateTask;
 use crate::run::live::Servers;
 use crate::run::peers::{Database, Peers, listen_address};
 use crate::run::pipeline::{Pipeline, Stage};
+use crate::run::spark::Work;
 
 const STOPPING: &str = "stopping: state is saved, the rest waits in Kafka; Ctrl-C again stops at once";
 
@@ -96,7 +97,8 @@ impl Up {
         if self.drain {
             project.require_inputs()?;
         }
-        with_pipeline(&project, &Stage::ALL.into(), |systems| match self.drain {
+        let work = if self.drain { Work::Drain } else { Work::Stream };
+        with_pipeline(&project, &Stage::ALL.into(), work, |systems| match self.drain {
             true => drain(&project, systems),
             false => self.serve(&project, systems),
         })
@@ -197,7 +199,7 @@ impl Run {
             self.stages.iter().map(|&name| name.into()).collect()
         };
         let names: Vec<&str> = stages.iter().map(|stage| stage.name()).collect();
-        with_pipeline(&project, &stages, |systems| {
+        with_pipeline(&project, &stages, Work::Stream, |systems| {
             stop_on_signals(systems.runtime, systems.pipeline.context.stop.clone(), STOPPING);
             let value = serde_json::json!({ "event": "started", "project": project.name, "stages": names });
             self.output.print(&value, || format!("running {} of {}", names.join(", "), project.name))?;
@@ -219,6 +221,7 @@ struct Systems<'a> {
 fn with_pipeline(
     project: &Project,
     stages: &BTreeSet<Stage>,
+    on_spark: Work,
     work: impl FnOnce(&mut Systems<'_>) -> Result<()>,
 ) -> Result<ExitCode> {
     let runtime = runtime()?;
@@ -226,7 +229,7 @@ fn with_pipeline(
     Peers::with(project, handle, |peers| {
         let with_database = |database: Option<&Database>| {
             let clock = Arc::new(SystemClock::new());
-            let mut pipeline = Pipeline::start(project, peers, database, handle, clock, stages)?;
+            let mut pipeline = Pipeline::start(project, peers, database, handle, clock, stages, on_spark)?;
             let worked = work(&mut Systems { pipeline: &mut pipeline, database, peers, runtime: handle });
             // A stage's own error says more than that the work was stopped by it.
             pipeline.stop().and(worked)

@@ -6,6 +6,7 @@
 //! | `pipeline` | a project on its peers: topics, schemas, tables, stage threads |
 //! | `generations` | which generation of each query is the present one |
 //! | `validate`, `process`, `store` | the stages' loops |
+//! | `spark/` | the process stage on Apache Spark |
 //! | `load`, `generate`, `door` | records in |
 //! | `live`, `latency` | numbers for the dashboard and metrics |
 //! | `audit` | proof that nothing is lost and nothing is there twice |
@@ -31,6 +32,7 @@ pub(crate) mod read_range;
 pub(crate) mod reject;
 pub(crate) mod results;
 pub(crate) mod show;
+pub(crate) mod spark;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod store;

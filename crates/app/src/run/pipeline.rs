@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ::process::ReferenceData;
 use kafka::Admin;
 use model::Clock;
+use project::settings::Engine;
 use project::{Project, Reference, ReferenceSource, Stream};
 use state::SnapshotStore;
 use tokio::runtime::Handle;
@@ -20,6 +21,8 @@ use crate::run::load::Load;
 use crate::run::peers::{Database, Peers};
 use crate::run::process::{self, ProcessStage, ProcessStream};
 use crate::run::results::ResultTopic;
+use crate::run::spark::{SparkStage, Work};
+use crate::run::status::Status;
 use crate::run::stop::Stop;
 use crate::run::store::{self, StoreStage};
 use crate::run::supervise::{self, StageThread};
@@ -78,7 +81,7 @@ pub(crate) struct PipelineStream {
 }
 
 impl Pipeline {
-    /// Makes topics, schemas and tables, and starts the stages. `database` is needed for the store stage alone.
+    /// Makes topics, schemas and tables, and starts the stages. `database` is needed for the store stage alone, `work` for Apache Spark.
     pub(crate) fn start(
         project: &Project,
         peers: &Peers,
@@ -86,6 +89,7 @@ impl Pipeline {
         runtime: &Handle,
         clock: Arc<dyn Clock>,
         stages: &BTreeSet<Stage>,
+        work: Work,
     ) -> Result<Self> {
         let context = Context::new(peers, clock);
         let (streams, results, snapshots) = lay_out(project, &context)?;
@@ -101,9 +105,17 @@ impl Pipeline {
         }
         if stages.contains(&Stage::Process) {
             let part = context.part();
-            let stage = process_stage(project, &part, &streams, &results, snapshots)?;
-            let threads = vec![spawn(&part, process::NAME, move || stage.run_epoch())?];
-            running.insert(Stage::Process, RunningStage { stop: part.stop, threads });
+            let thread = match project.engine {
+                Engine::Local => {
+                    let stage = process_stage(project, &part, &streams, &results, snapshots)?;
+                    spawn(&part, process::NAME, move || stage.run_epoch())?
+                }
+                Engine::Spark => {
+                    let stage = SparkStage::new(project, &part, runtime, work, &streams, &results)?;
+                    spawn(&part, process::NAME, move || stage.run_epoch())?
+                }
+            };
+            running.insert(Stage::Process, RunningStage { stop: part.stop, threads: vec![thread] });
         }
         if stages.contains(&Stage::Validate) {
             let part = context.part();

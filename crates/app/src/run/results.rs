@@ -68,12 +68,18 @@ impl ResultTopic {
         }
     }
 
+    /// Registers the schemas of keys and values; gives both ids.
+    pub(crate) fn register(&self, schemas: &dyn Schemas) -> Result<(u32, u32)> {
+        let value_id = schemas.register(&format!("{}-value", self.topic), self.value_schema.canonical())?;
+        let key_id = schemas.register(&format!("{}-key", self.topic), self.key_schema.canonical())?;
+        Ok((key_id, value_id))
+    }
+
     /// A publisher with the schemas registered.
     pub(crate) fn publisher(&self, schemas: &dyn Schemas) -> Result<Publisher> {
         let internal =
             |error: &dyn std::fmt::Display| Error::Internal(format!("result of {}: {error}", self.query.name));
-        let value_id = schemas.register(&format!("{}-value", self.topic), self.value_schema.canonical())?;
-        let key_id = schemas.register(&format!("{}-key", self.topic), self.key_schema.canonical())?;
+        let (key_id, value_id) = self.register(schemas)?;
         Ok(Publisher {
             topic: self.topic.clone(),
             values: Encoder::new(&self.value_schema, value_id).map_err(|error| internal(&error))?,

@@ -299,6 +299,17 @@ pub struct SparkConnection {
     pub token: Option<Secret>,
 }
 
+impl SparkConnection {
+    /// The token, when the settings name one. `directory` is the project directory.
+    ///
+    /// # Errors
+    /// When the secret can't be read.
+    pub fn resolve_token(&self, directory: &Path) -> Result<Option<SecretString>, SecretError> {
+        let resolve = |secret: &Secret| secret.resolve("connections.spark.token", directory, &process_environment);
+        self.token.as_ref().map(resolve).transpose()
+    }
+}
+
 impl Default for SparkConnection {
     fn default() -> Self {
         Self { url: "sc://localhost:15002".into(), token: None }

@@ -3,6 +3,7 @@
 mod connections;
 mod named;
 mod secret;
+mod spark;
 mod stages;
 mod streams;
 mod units;
@@ -16,6 +17,7 @@ pub use connections::{
 };
 pub use named::{Columns, Named};
 pub use secret::{Secret, SecretError, process_environment, setting_variables};
+pub use spark::SparkSettings;
 pub use stages::{BrokerSettings, IngestSettings, ProcessSettings, RegistrySettings, ServeSettings, StoreSettings};
 pub use streams::{Duplicates, InputSettings, ReferenceSettings, StreamSettings, TopicSettings};
 pub use units::{ByteSize, Duration, Flush, Retention};
@@ -53,6 +55,9 @@ pub struct Settings {
     /// How queries are run.
     #[serde(default)]
     pub process: ProcessSettings,
+    /// How queries are run on Apache Spark, with `engine: spark`.
+    #[serde(default)]
+    pub spark: SparkSettings,
     /// How results are written to PostgreSQL.
     #[serde(default)]
     pub store: StoreSettings,

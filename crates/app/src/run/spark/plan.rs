@@ -1,0 +1,65 @@
+//! What the `spark` crate prints a query with.
+
+use std::collections::BTreeMap;
+
+use project::{Project, ReferenceSource};
+use spark::print::{Printed, Read, ReferenceRows, Sink, Source, WriterSchema};
+
+use super::{SparkStage, SparkStream, kafka_options};
+use crate::error::{Error, Result};
+use crate::run::results::ResultTopic;
+
+/// A query as Spark runs it.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) printed: Printed,
+    pub(super) sink: Sink,
+}
+
+/// Prints a query; registers the schemas of its result.
+pub(super) fn plan(stage: &SparkStage, result: &ResultTopic, read: &Read) -> Result<Plan> {
+    let SparkStream { stream, event_time, .. } = stage.stream_of(result)?;
+    let kafka = kafka_options::options(&stage.context.connection, &stage.settings.kafka);
+    let schema = stream.schema.canonical().to_owned();
+    let source = Source {
+        topic: stream.topics.validated.clone(),
+        kafka: kafka.clone(),
+        written: vec![WriterSchema { id: stream.validated_schema_id, schema: schema.clone() }],
+        schema,
+        event_time: event_time.clone(),
+    };
+    let (key_id, value_id) = result.register(&*stage.context.schemas)?;
+    let query = &result.query;
+    let sink = Sink {
+        topic: result.topic.clone(),
+        kafka,
+        generation: result.generation,
+        key_columns: query.identity.clone(),
+        key_id,
+        key_schema: result.key_schema.canonical().to_owned(),
+        value_columns: query.schema.fields().iter().map(|field| field.name().clone()).collect(),
+        value_id,
+        value_schema: result.value_schema.canonical().to_owned(),
+    };
+    let printed = spark::print::print(query, &source, &stage.references, read, &sink)?;
+    Ok(Plan { printed, sink })
+}
+
+/// Loads the project's reference tables.
+pub(crate) fn load_references(project: &Project) -> Result<BTreeMap<String, ReferenceRows>> {
+    let mut loaded = BTreeMap::new();
+    for reference in &project.references {
+        let failed =
+            |error: &dyn std::fmt::Display| Error::Project(format!("reference table {}: {error}", reference.name));
+        let ReferenceSource::File(path) = &reference.source else {
+            return Err(failed(
+                &"reference tables from PostgreSQL aren't read yet; export it to a CSV or Parquet file",
+            ));
+        };
+        let table =
+            ingest::reference::load(path, Some(&reference.schema), &reference.key).map_err(|error| failed(&error))?;
+        let rows = ReferenceRows { rows: table.batch, key: reference.key.clone() };
+        loaded.insert(reference.name.clone(), rows);
+    }
+    Ok(loaded)
+}

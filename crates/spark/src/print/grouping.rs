@@ -1,0 +1,96 @@
+//! Windows, groups and aggregates.
+
+use spark_connect_proto::aggregate::GroupType;
+use spark_connect_proto::relation::RelType;
+use spark_connect_proto::{Aggregate as AggregateRelation, Relation};
+use sql::spark::name;
+use sql::{Aggregate, AggregateCall, AggregateFunction, Emit, Expression, Query, WINDOW_END, WINDOW_START, Window};
+
+use super::{Read, own};
+use crate::print::relation::{filter, named, project, relation};
+use crate::print::sink::{IS_DELETED, VERSION};
+
+const WINDOW: &str = "window";
+const ROWS: &str = "rows";
+
+/// Groups with the columns of the grouped batch, and the number of rows folded in.
+pub(super) fn groups(rows: Relation, aggregate: &Aggregate) -> Relation {
+    let Aggregate { window, keys, calls, grouped_schema: _ } = aggregate;
+    let mut grouping = Vec::new();
+    let mut columns = Vec::new();
+    if let Some(Window { time, size_us, slide_us, offset_us }) = window {
+        let text = format!(
+            "window({}, '{size_us} microseconds', '{slide_us} microseconds', '{offset_us} microseconds')",
+            time.to_spark()
+        );
+        grouping.push(named(&own(WINDOW), &text));
+        let window = name(&own(WINDOW));
+        columns.push((WINDOW_START.to_owned(), format!("{window}.start")));
+        columns.push((WINDOW_END.to_owned(), format!("{window}.end")));
+    }
+    // Keys and calls get names of our own while Spark resolves them, since their own may be those of the row's columns.
+    for (index, (key, value)) in keys.iter().enumerate() {
+        let own_name = own(&format!("key{index}"));
+        grouping.push(named(&own_name, &value.to_spark()));
+        columns.push((key.clone(), name(&own_name)));
+    }
+    let mut aggregates = vec![named(&own(ROWS), "count(1)")];
+    for (index, call) in calls.iter().enumerate() {
+        let own_name = own(&format!("call{index}"));
+        aggregates.push(named(&own_name, &aggregate_call(call)));
+        columns.push((call.name.clone(), name(&own_name)));
+    }
+    columns.push((own(ROWS), name(&own(ROWS))));
+    let aggregate = AggregateRelation {
+        input: Some(Box::new(rows)),
+        group_type: GroupType::Groupby.into(),
+        grouping_expressions: grouping,
+        aggregate_expressions: aggregates,
+        ..AggregateRelation::default()
+    };
+    project(relation(RelType::Aggregate(Box::new(aggregate))), &columns)
+}
+
+fn aggregate_call(call: &AggregateCall) -> String {
+    let AggregateCall { function, argument, result: _, nullable: _, name: _ } = call;
+    let argument = argument.as_ref().map_or_else(|| "1".to_owned(), Expression::to_spark);
+    match function {
+        AggregateFunction::Count | AggregateFunction::CountStar => format!("count({argument})"),
+        AggregateFunction::Sum => format!("sum({argument})"),
+        AggregateFunction::Min => format!("min({argument})"),
+        AggregateFunction::Max => format!("max({argument})"),
+        AggregateFunction::Avg => format!("avg({argument})"),
+    }
+}
+
+/// The results of groups.
+///
+/// A group that HAVING doesn't keep is deleted, since an earlier version of it may have been kept. Where rows can only make the
+/// condition true, it is left out instead.
+pub(super) fn results(
+    groups: Relation,
+    query: &Query,
+    having: Option<&Expression>,
+    output: &[(String, Expression)],
+    read: &Read,
+) -> Relation {
+    let (groups, is_deleted) = match having {
+        None => (groups, "FALSE".to_owned()),
+        Some(having) if query.having_only_turns_true() || query.options.emit == Emit::Final => {
+            (filter(groups, &having.to_spark()), "FALSE".to_owned())
+        }
+        Some(having) => (groups, format!("NOT coalesce({}, FALSE)", having.to_spark())),
+    };
+    let is_final = match (read, query.options.emit) {
+        (Read::Batch { watermark_us: Some(us), .. }, _) => {
+            format!("if({} <= timestamp_micros({us}L), '1', '0')", name(WINDOW_END))
+        }
+        (Read::Stream { .. }, Emit::Final) => "'1'".to_owned(),
+        (Read::Batch { watermark_us: None, .. }, _) | (Read::Stream { .. }, Emit::Changes) => "'0'".to_owned(),
+    };
+    let mut columns: Vec<(String, String)> =
+        output.iter().map(|(name, value)| (name.clone(), value.to_spark())).collect();
+    columns.push((own(VERSION), format!("concat({}, ':', {is_final})", name(&own(ROWS)))));
+    columns.push((own(IS_DELETED), is_deleted));
+    project(groups, &columns)
+}

@@ -1,0 +1,131 @@
+//! A query as relations of Spark Connect.
+//!
+//! | file | prints |
+//! | --- | --- |
+//! | `source` | the validated topic as rows with their raw positions |
+//! | `rows` | joins with reference tables, the filter |
+//! | `grouping` | windows, groups, aggregates |
+//! | `sink` | results as Kafka records |
+//! | `relation` | the parts that relations are made of |
+
+mod grouping;
+pub mod relation;
+mod rows;
+mod sink;
+mod source;
+
+use std::collections::BTreeMap;
+
+use arrow_array::RecordBatch;
+use spark_connect_proto::Relation;
+use sql::{Emit, Query};
+
+pub use sink::{Sink, batch_write, stream_write};
+pub use source::{Source, WriterSchema};
+
+use crate::error::{Error, Result};
+
+/// Which part of the validated topic is read, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Read {
+    /// All up to these offsets, one per partition, at once. Windows are final once they end at or before the watermark.
+    Batch {
+        /// First offset of each partition.
+        starts: Vec<i64>,
+        /// Offset after the last of each partition.
+        ends: Vec<i64>,
+        /// Watermark of the stream in microseconds since 1970, if there is one yet.
+        watermark_us: Option<i64>,
+    },
+    /// All from the beginning, and then what comes.
+    Stream {
+        /// How far Spark's watermark is behind the greatest event time, in milliseconds.
+        watermark_delay_ms: u64,
+        /// Most records of one micro-batch.
+        offsets_per_trigger_max: Option<u64>,
+    },
+}
+
+/// A version of a reference table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReferenceRows {
+    /// All rows.
+    pub rows: RecordBatch,
+    /// Columns of the key, which is unique.
+    pub key: Vec<String>,
+}
+
+/// A printed query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Printed {
+    /// Rows with the columns `key`, `value` and `headers` of Kafka records.
+    pub relation: Relation,
+    /// Spark's output mode, for a streaming query.
+    pub output_mode: &'static str,
+}
+
+/// Names of our own columns beside those of the query; no column of a stream or table begins so.
+const OWN_PREFIX: &str = "__ts_";
+
+fn own(name: &str) -> String {
+    format!("{OWN_PREFIX}{name}")
+}
+
+/// Prints a query that reads `source` and joins `references`, with results as records for `sink`.
+///
+/// # Errors
+/// `Plan` when a part of the query has no form on Spark.
+pub fn print(
+    query: &Query,
+    source: &Source,
+    references: &BTreeMap<String, ReferenceRows>,
+    read: &Read,
+    sink: &Sink,
+) -> Result<Printed> {
+    // Each part of a plan is named, so that a new one can't be forgotten here.
+    let Query {
+        name,
+        text: _,
+        options,
+        stream: _,
+        input_columns,
+        joins,
+        row_schema,
+        filter,
+        aggregate,
+        having,
+        output,
+        schema,
+        identity: _,
+        time_column: _,
+        warnings: _,
+    } = query;
+    if row_schema.fields().iter().chain(schema.fields()).any(|field| field.name().starts_with(OWN_PREFIX)) {
+        let reason = format!("names that begin with {OWN_PREFIX} are Tillstream's own; rename the column");
+        return Err(Error::Plan { query: name.clone(), reason });
+    }
+    let fields = row_schema.fields().iter().take(input_columns.len()).cloned().collect::<Vec<_>>();
+    let mut rows = source::rows(source, &fields, read);
+    for (number, join) in joins.iter().enumerate() {
+        let table = references.get(&join.reference).ok_or_else(|| Error::Plan {
+            query: name.clone(),
+            reason: format!("the reference table {} isn't loaded", join.reference),
+        })?;
+        rows = rows::join(rows, number, join, table)?;
+    }
+    if let Some(filter) = filter {
+        rows = relation::filter(rows, &filter.to_spark());
+    }
+    let results = match aggregate {
+        Some(aggregate) => {
+            let groups = grouping::groups(rows, aggregate);
+            grouping::results(groups, query, having.as_ref(), output, read)
+        }
+        None => rows::results(rows, output),
+    };
+    let output_mode = match (aggregate, options.emit) {
+        (None, _) | (Some(_), Emit::Final) => "append",
+        (Some(_), Emit::Changes) => "update",
+    };
+    Ok(Printed { relation: sink::records(results, sink), output_mode })
+}

@@ -1,0 +1,173 @@
+//! The typed tree as text for Apache Spark.
+//!
+//! The text is for Spark's expression parser with ANSI mode off, case-sensitive names and no variable substitution. Each node is
+//! printed with the type that it has here: nothing is left to Spark's own coercion.
+
+use std::fmt::{self, Write as _};
+
+use arrow_schema::DataType;
+use datafusion_common::ScalarValue;
+
+use crate::kernel::number_text;
+use crate::lower::NORMALIZE;
+use crate::typed::{Kind, Typed};
+use crate::types;
+
+/// The expression as Spark SQL.
+pub(crate) fn print(tree: &Typed) -> String {
+    let mut out = String::new();
+    // Writing to a String can't fail.
+    _ = write(&mut out, tree);
+    out
+}
+
+/// A column's name as it stands in Spark SQL; dots are part of it.
+pub fn name(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// A text literal of Spark SQL.
+pub fn text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('\'');
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\'' => out.push_str("\\'"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\0' => out.push_str("\\u0000"),
+            c => out.push(c),
+        }
+    }
+    out.push('\'');
+    out
+}
+
+/// A type of Arrow by its name in Spark SQL.
+pub fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Float32 => "FLOAT".to_owned(),
+        other => types::name(other).to_uppercase(),
+    }
+}
+
+fn write(out: &mut String, tree: &Typed) -> fmt::Result {
+    match &tree.kind {
+        Kind::Column(column) => out.write_str(&name(column)),
+        Kind::Literal(value) => write_literal(out, value),
+        Kind::Compare(comparison, a, b) => write_infix(out, a, comparison.symbol(), b),
+        Kind::And(a, b) => write_infix(out, a, "AND", b),
+        Kind::Or(a, b) => write_infix(out, a, "OR", b),
+        Kind::Not(a) => write_parts(out, "(NOT ", &[a], ")"),
+        Kind::IsNull { operand, negated: false } => write_parts(out, "(", &[operand], " IS NULL)"),
+        Kind::IsNull { operand, negated: true } => write_parts(out, "(", &[operand], " IS NOT NULL)"),
+        Kind::Case { branches, otherwise } => {
+            out.write_str("(CASE")?;
+            for (when, then) in branches {
+                write_parts(out, " WHEN ", &[when], " THEN ")?;
+                write(out, then)?;
+            }
+            if let Some(otherwise) = otherwise {
+                write_parts(out, " ELSE ", &[otherwise], "")?;
+            }
+            out.write_str(" END)")
+        }
+        Kind::InList { value, list, negated } => {
+            write_parts(out, "(", &[value], if *negated { " NOT IN (" } else { " IN (" })?;
+            write_list(out, list)?;
+            out.write_str("))")
+        }
+        Kind::Like { value, pattern, negated, case_insensitive } => {
+            write_parts(out, "(", &[value], if *negated { " NOT " } else { " " })?;
+            write!(out, "{} {})", if *case_insensitive { "ILIKE" } else { "LIKE" }, text(pattern))
+        }
+        Kind::Cast(operand) => {
+            write_parts(out, "CAST(", &[operand], " AS ")?;
+            write!(out, "{})", type_name(&tree.data_type))
+        }
+        // Spark knows one zero and one NaN in groups, joins and comparisons by itself.
+        Kind::Kernel(kernel, arguments) if *kernel == NORMALIZE => arguments.iter().try_for_each(|a| write(out, a)),
+        Kind::Kernel(kernel, arguments) => match (kernel.infix, arguments.as_slice()) {
+            (true, [time, Typed { kind: Kind::Literal(ScalarValue::Int64(Some(us))), .. }])
+                if tree.data_type == types::timestamp() =>
+            {
+                write_parts(out, "(", &[time], " ")?;
+                write!(out, "{} INTERVAL '{us} microseconds')", kernel.name)
+            }
+            (true, [a, b]) => write_infix(out, a, kernel.name, b),
+            (true, [a]) => write_parts(out, &format!("({} ", kernel.name), &[a], ")"),
+            _ => write_call(out, kernel.name, arguments),
+        },
+        Kind::Library(_, function, arguments) => write_call(out, function, arguments),
+        // Compiled expressions have none of these: grouping has made columns of them.
+        Kind::Call(number) => write!(out, "aggregate_{number}"),
+        Kind::WindowStart => out.write_str("window.start"),
+        Kind::WindowEnd => out.write_str("window.end"),
+    }
+}
+
+fn write_parts(out: &mut String, before: &str, operands: &[&Typed], after: &str) -> fmt::Result {
+    out.write_str(before)?;
+    operands.iter().try_for_each(|operand| write(out, operand))?;
+    out.write_str(after)
+}
+
+fn write_infix(out: &mut String, a: &Typed, operator: &str, b: &Typed) -> fmt::Result {
+    write_parts(out, "(", &[a], " ")?;
+    out.write_str(operator)?;
+    write_parts(out, " ", &[b], ")")
+}
+
+fn write_call(out: &mut String, function: &str, arguments: &[Typed]) -> fmt::Result {
+    write!(out, "{function}(")?;
+    write_list(out, arguments)?;
+    out.write_str(")")
+}
+
+fn write_list(out: &mut String, list: &[Typed]) -> fmt::Result {
+    for (index, item) in list.iter().enumerate() {
+        if index > 0 {
+            out.write_str(", ")?;
+        }
+        write(out, item)?;
+    }
+    Ok(())
+}
+
+fn write_literal(out: &mut String, value: &ScalarValue) -> fmt::Result {
+    match value {
+        ScalarValue::Utf8(Some(value)) => out.write_str(&text(value)),
+        ScalarValue::Boolean(Some(value)) => out.write_str(if *value { "TRUE" } else { "FALSE" }),
+        ScalarValue::Int32(Some(value)) => write!(out, "({value})"),
+        ScalarValue::Int64(Some(value)) => write!(out, "({value}L)"),
+        ScalarValue::Float64(Some(value)) if value.is_finite() => write!(out, "({}D)", number_text::double(*value)),
+        ScalarValue::Float64(Some(value)) => write!(out, "CAST('{}' AS DOUBLE)", number_text::double(*value)),
+        ScalarValue::Decimal128(Some(value), precision, scale) => {
+            let digits = number_text::decimal_plain(*value, *scale);
+            write!(out, "CAST('{digits}' AS DECIMAL({precision},{scale}))")
+        }
+        ScalarValue::Date32(Some(days)) => write!(out, "date_from_unix_date({days})"),
+        ScalarValue::TimestampMicrosecond(Some(us), _) => write!(out, "timestamp_micros({us}L)"),
+        ScalarValue::Binary(Some(bytes)) => {
+            out.write_str("X'")?;
+            bytes.iter().try_for_each(|byte| write!(out, "{byte:02X}"))?;
+            out.write_str("'")
+        }
+        ScalarValue::Null => out.write_str("NULL"),
+        // Literals have no other types, and of these only NULLs are left.
+        null => write!(out, "CAST(NULL AS {})", type_name(&null.data_type())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_and_names_can_hold_anything() {
+        assert_eq!(text("it's a \\ and\n\0"), "'it\\'s a \\\\ and\\n\\u0000'");
+        assert_eq!(name("m.`x`"), "`m.``x```");
+    }
+}
