@@ -21,6 +21,46 @@ pub(crate) fn print(tree: &Typed) -> String {
     out
 }
 
+/// Why Spark would not compute the same, if it wouldn't: it rounds decimals of more than 34 digits in places, or fails on them.
+pub(crate) fn refusal(tree: &Typed) -> Option<&'static str> {
+    let mut found = None;
+    tree.walk(&mut |node| found = found.or(refusal_of_node(node)));
+    found
+}
+
+/// Digits that Java's `MathContext.DECIMAL128` keeps, which Spark changes signs with.
+const SIGNED_PRECISION_MAX: u8 = 34;
+
+fn refusal_of_node(tree: &Typed) -> Option<&'static str> {
+    let Kind::Kernel(kernel, arguments) = &tree.kind else { return None };
+    let shape = |argument: &Typed| types::as_decimal(&argument.data_type).unwrap_or((0, 0));
+    let is_decimal = matches!(tree.data_type, DataType::Decimal128(..));
+    match (kernel.name, arguments.as_slice()) {
+        ("decimal_order", _) => Some(
+            "it rounds decimals that have more than 38 digits together before it compares them; cast one to fewer digits",
+        ),
+        ("-" | "abs", [a]) if is_decimal && shape(a).0 > SIGNED_PRECISION_MAX => {
+            Some("it rounds decimals of more than 34 digits when it changes their sign; cast to fewer digits")
+        }
+        ("%", [a, b])
+            if is_decimal && whole_digits(shape(a)) + i16::from(shape(b).1) > i16::from(types::PRECISION_MAX) =>
+        {
+            Some("it fails on remainders of decimals with so many digits; cast to fewer digits")
+        }
+        ("round", [a, digits])
+            if whole_digits(shape(a)) >= i16::from(types::PRECISION_MAX)
+                && matches!(digits.as_literal(), Some(ScalarValue::Int32(Some(digits))) if *digits < 0) =>
+        {
+            Some("it fails where rounding gives more than 38 digits; cast to fewer digits")
+        }
+        _ => None,
+    }
+}
+
+fn whole_digits((precision, scale): (u8, i8)) -> i16 {
+    i16::from(precision) - i16::from(scale)
+}
+
 /// A column's name as it stands in Spark SQL; dots are part of it.
 pub fn name(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
@@ -82,6 +122,11 @@ fn write(out: &mut String, tree: &Typed) -> fmt::Result {
         Kind::Like { value, pattern, negated, case_insensitive } => {
             write_parts(out, "(", &[value], if *negated { " NOT " } else { " " })?;
             write!(out, "{} {})", if *case_insensitive { "ILIKE" } else { "LIKE" }, text(pattern))
+        }
+        // Of a time without a date Spark would make one of today.
+        Kind::Cast(operand) if operand.data_type == DataType::Utf8 && tree.data_type == types::timestamp() => {
+            write_parts(out, "if(", &[operand], " RLIKE '^[\\\\s]*[+-]?[0-9]{4}', CAST(")?;
+            write_parts(out, "", &[operand], " AS TIMESTAMP), NULL)")
         }
         Kind::Cast(operand) => {
             write_parts(out, "CAST(", &[operand], " AS ")?;

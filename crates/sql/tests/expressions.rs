@@ -214,7 +214,7 @@ fn choosing() {
 fn casts() {
     check(&[
         ("CAST(currency AS INT)", "int", ["-", "12", "-"]),
-        ("TRY_CAST(currency AS DECIMAL(3, 0))", "decimal(3,0)", ["-", "13", "-"]),
+        ("CAST(currency AS DECIMAL(3, 0))", "decimal(3,0)", ["-", "13", "-"]),
         ("CAST(currency AS DOUBLE)", "double", ["-", "12.7", "-"]),
         ("CAST(points AS INT)", "int", ["10", "-1", "0"]),
         ("CAST(risk AS INT)", "int", ["2", "0", "-"]),

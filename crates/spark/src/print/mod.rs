@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
 use spark_connect_proto::Relation;
-use sql::{Emit, Query};
+use sql::{Emit, Expression, Query};
 
 pub use sink::{Sink, batch_write, stream_write};
 pub use source::{Source, WriterSchema};
@@ -104,6 +104,10 @@ pub fn print(
         let reason = format!("names that begin with {OWN_PREFIX} are Tillstream's own; rename the column");
         return Err(Error::Plan { query: name.clone(), reason });
     }
+    if let Some((expression, reason)) = refused(query) {
+        let reason = format!("Spark would not compute `{expression}` as the local engine does: {reason}");
+        return Err(Error::Plan { query: name.clone(), reason });
+    }
     let fields = row_schema.fields().iter().take(input_columns.len()).cloned().collect::<Vec<_>>();
     let mut rows = source::rows(source, &fields, read);
     for (number, join) in joins.iter().enumerate() {
@@ -128,4 +132,17 @@ pub fn print(
         (Some(_), Emit::Changes) => "update",
     };
     Ok(Printed { relation: sink::records(results, sink), output_mode })
+}
+
+/// The first expression of the query that Spark would compute otherwise, and why.
+fn refused(query: &Query) -> Option<(&Expression, &'static str)> {
+    let aggregate = query.aggregate.iter();
+    let grouped = aggregate.flat_map(|aggregate| {
+        let keys = aggregate.keys.iter().map(|(_, key)| key);
+        keys.chain(aggregate.calls.iter().filter_map(|call| call.argument.as_ref()))
+    });
+    let joined = query.joins.iter().flat_map(|join| &join.stream_keys);
+    let conditions = query.filter.iter().chain(&query.having);
+    let mut all = query.output.iter().map(|(_, value)| value).chain(conditions).chain(joined).chain(grouped);
+    all.find_map(|expression| expression.refused_by_spark().map(|reason| (expression, reason)))
 }

@@ -193,6 +193,11 @@ impl<'a> Binder<'a> {
             Expr::Case { operand, conditions, else_result, .. } => {
                 self.case(operand.as_deref(), conditions, else_result.as_deref(), span)
             }
+            Expr::Cast { kind: CastKind::TryCast, .. } => self.report(
+                span,
+                "TRY_CAST differs from CAST in Spark: it follows ANSI's rules for what can't be converted",
+                "write CAST, which gives NULL too",
+            ),
             Expr::Cast { kind, expr, data_type, array: false, format: None } if *kind != CastKind::SafeCast => {
                 self.cast(expr, data_type, span)
             }

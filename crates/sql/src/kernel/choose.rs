@@ -36,14 +36,12 @@ fn extreme(
     to: &DataType,
     first_wins: impl Fn(&ArrayRef, &ArrayRef) -> Result<BooleanArray>,
 ) -> Result<ArrayRef> {
-    let operand = |index| -> Result<ArrayRef> {
-        let array = operands.expanded(index)?;
-        if *to == DataType::Float64 { normal(array) } else { Ok(array) }
-    };
-    let mut result = operand(0)?;
+    // Doubles are compared with one zero and one NaN; of equal ones the first is taken as it is.
+    let compared = |array: &ArrayRef| if *to == DataType::Float64 { normal(array) } else { Ok(Arc::clone(array)) };
+    let mut result = operands.expanded(0)?;
     for index in 1..operands.len() {
-        let other = operand(index)?;
-        let wins = first_wins(&result, &other)?;
+        let other = operands.expanded(index)?;
+        let wins = first_wins(&compared(&result)?, &compared(&other)?)?;
         // Where the comparison is NULL, the first is taken unless it is NULL itself.
         let keep: BooleanArray = (0..operands.rows)
             .map(|row| Some(if wins.is_null(row) { result.is_valid(row) } else { wins.value(row) }))
@@ -54,8 +52,8 @@ fn extreme(
 }
 
 /// One zero and one NaN that is greater than all numbers, also where its sign bit is set.
-fn normal(array: ArrayRef) -> Result<ArrayRef> {
+fn normal(array: &ArrayRef) -> Result<ArrayRef> {
     let rows = array.len();
-    let operands = Operands { arrays: vec![array], scalar: vec![false], rows };
+    let operands = Operands { arrays: vec![Arc::clone(array)], scalar: vec![false], rows };
     (crate::lower::NORMALIZE.compute)(&operands, &DataType::Float64)
 }

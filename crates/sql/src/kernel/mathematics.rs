@@ -103,9 +103,14 @@ pub(crate) const POWER: Kernel = Kernel::function("power", |operands, _| {
         operands.rows,
         &operands.numbers(0)?,
         &operands.numbers(1)?,
-        f64::powf,
+        power,
     )))
 });
+
+/// Java's `StrictMath.pow`: C's gives 1 for some of what is no number there.
+fn power(base: f64, exponent: f64) -> f64 {
+    if exponent.is_nan() || (base.abs() == 1.0 && exponent.is_infinite()) { f64::NAN } else { base.powf(exponent) }
+}
 
 fn doubles(operands: &Operands, function: fn(f64) -> f64) -> Result<ArrayRef> {
     Ok(Arc::new(map1::<Float64Type, Float64Type>(operands.rows, &operands.numbers(0)?, function)))
