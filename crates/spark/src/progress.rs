@@ -1,5 +1,8 @@
 //! What Spark reports of a micro-batch.
 
+use std::collections::BTreeMap;
+
+use model::TopicPartition;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -19,9 +22,20 @@ pub struct Progress {
     /// Milliseconds that the batch took, with what it waited for.
     #[serde(default)]
     pub batch_duration: u64,
+    /// What it has read.
+    #[serde(default)]
+    sources: Vec<Source>,
     /// What it keeps.
     #[serde(default)]
     pub state_operators: Vec<StateOperator>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Source {
+    /// Topic to partition to offset; an object, or its text.
+    #[serde(default)]
+    end_offset: serde_json::Value,
 }
 
 /// A step of a query that keeps state.
@@ -56,6 +70,22 @@ impl Progress {
         self.state_operators.iter().map(|operator| operator.num_rows_dropped_by_watermark).sum()
     }
 
+    /// Next offset of each partition that was read.
+    pub fn positions(&self) -> BTreeMap<TopicPartition, i64> {
+        let mut positions = BTreeMap::new();
+        for source in &self.sources {
+            let offsets: Option<BTreeMap<String, BTreeMap<i32, i64>>> = match &source.end_offset {
+                serde_json::Value::String(text) => serde_json::from_str(text).ok(),
+                other => serde_json::from_value(other.clone()).ok(),
+            };
+            for (topic, partitions) in offsets.into_iter().flatten() {
+                let of_topic = partitions.into_iter();
+                positions.extend(of_topic.map(|(number, at)| (TopicPartition::new(topic.as_str(), number), at)));
+            }
+        }
+        positions
+    }
+
     /// Rows of state.
     pub fn state_rows(&self) -> u64 {
         self.state_operators.iter().map(|operator| operator.num_rows_total).sum()
@@ -80,10 +110,12 @@ mod tests {
             "stateOperators":[{"operatorName":"stateStoreSave","numRowsTotal":7,"numRowsUpdated":2,"memoryUsedBytes":900,
               "numRowsDroppedByWatermark":0,"customMetrics":{"x":1}},
               {"operatorName":"dedupeWithinWatermark","numRowsTotal":120,"memoryUsedBytes":100,"numRowsDroppedByWatermark":2}],
-            "sources":[],"sink":{"description":"x"}}"#;
+            "sources":[{"description":"KafkaV2","endOffset":{"t":{"0":6,"1":5}}}],"sink":{"description":"x"}}"#;
         let progress = Progress::parse(json).unwrap();
         assert_eq!((progress.batch_id, progress.num_input_rows, progress.batch_duration), (3, 120, 412));
         assert_eq!((progress.rows_dropped(), progress.state_rows(), progress.state_bytes()), (2, 127, 1_000));
+        let expected = [(TopicPartition::new("t", 0), 6), (TopicPartition::new("t", 1), 5)];
+        assert_eq!(progress.positions(), expected.into());
         assert!(Progress::parse("[]").is_err());
     }
 }

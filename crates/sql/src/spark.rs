@@ -125,7 +125,7 @@ fn write(out: &mut String, tree: &Typed) -> fmt::Result {
         }
         // Of a time without a date Spark would make one of today.
         Kind::Cast(operand) if operand.data_type == DataType::Utf8 && tree.data_type == types::timestamp() => {
-            write_parts(out, "if(", &[operand], " RLIKE '^[\\\\s]*[+-]?[0-9]{4}', CAST(")?;
+            write_parts(out, "if(", &[operand], " RLIKE '^[\\\\s\\\\p{Cntrl}]*[+-]?[0-9]{4}', CAST(")?;
             write_parts(out, "", &[operand], " AS TIMESTAMP), NULL)")
         }
         Kind::Cast(operand) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use model::TopicPartition;
 use spark::client::RunningQuery;
 use spark::print::{Read, stream_write};
 use spark::{Progress, Session};
@@ -18,8 +19,12 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 struct Watched<'a> {
     result: &'a ResultTopic,
     query: RunningQuery,
+    /// The validated topic that it reads.
+    topic: String,
     /// Greatest batch that was seen.
     batch_id: i64,
+    /// Next validated offset of each partition.
+    positions: BTreeMap<TopicPartition, i64>,
     metrics: process::Metrics,
 }
 
@@ -32,12 +37,26 @@ pub(super) fn run(stage: &SparkStage) -> Result<()> {
         for watched in &mut queries {
             watch(stage, &mut session, watched)?;
         }
+        stage.context.status.set_published(&published(&queries), &BTreeMap::new());
         stage.is_up();
     }
     for watched in &queries {
         stage.runtime.block_on(session.stop(&watched.query))?;
     }
     Ok(())
+}
+
+/// Up to where all queries of a stream have published.
+fn published(queries: &[Watched<'_>]) -> Vec<(TopicPartition, i64)> {
+    let mut least: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+    for (partition, &at) in queries.iter().flat_map(|watched| &watched.positions) {
+        least.entry(partition.clone()).and_modify(|known| *known = at.min(*known)).or_insert(at);
+    }
+    let has_all = |partition: &TopicPartition| {
+        let mut readers = queries.iter().filter(|watched| *watched.topic == *partition.topic);
+        readers.all(|watched| watched.positions.contains_key(partition))
+    };
+    least.into_iter().filter(|(partition, _)| has_all(partition)).collect()
 }
 
 /// The name of a query on Spark: another generation is another query.
@@ -73,7 +92,15 @@ fn start<'a>(stage: &'a SparkStage, session: &mut Session) -> Result<Vec<Watched
                 query
             }
         };
-        queries.push(Watched { result, query, batch_id: -1, metrics: process::Metrics::default() });
+        let topic = stage.stream_of(result)?.stream.topics.validated.clone();
+        queries.push(Watched {
+            result,
+            query,
+            topic,
+            batch_id: -1,
+            positions: BTreeMap::new(),
+            metrics: process::Metrics::default(),
+        });
     }
     // What is left belongs to earlier generations, or to queries that the project no longer has.
     let prefix = format!("{}.", stage.pipeline);
@@ -93,6 +120,7 @@ fn watch(stage: &SparkStage, session: &mut Session, watched: &mut Watched<'_>) -
             continue;
         }
         watched.batch_id = progress.batch_id;
+        watched.positions.extend(progress.positions());
         if progress.rows_dropped() > 0 {
             return Err(Error::Position(format!(
                 "Apache Spark dropped {} rows of the query {name} that came behind its watermark, so its results are short of them: set \
