@@ -1,5 +1,7 @@
 //! Functions that choose one of their operands, of any one type.
 
+use std::sync::Arc;
+
 use arrow_array::{Array as _, ArrayRef, BooleanArray};
 use arrow_ord::cmp;
 use arrow_schema::DataType;
