@@ -84,8 +84,8 @@ impl Error {
     /// The failure of a streaming query, as Spark tells it.
     pub(crate) fn of_query(message: &str, class: Option<&str>) -> Self {
         // The cause says more than the streaming query's own wrapper around it.
-        let inner = message.match_indices('[').filter_map(|(at, _)| class_of(message.get(at..)?));
-        let class = inner.filter(|class| *class != "STREAM_FAILED").next_back().or(class).unwrap_or("STREAM_FAILED");
+        let mut inner = message.match_indices('[').filter_map(|(at, _)| class_of(message.get(at..)?));
+        let class = inner.rfind(|class| *class != "STREAM_FAILED").or(class).unwrap_or("STREAM_FAILED");
         Self::Spark { class: class.to_owned(), message: words(message) }
     }
 }
