@@ -22,7 +22,6 @@ use crate::run::peers::{Database, Peers};
 use crate::run::process::{self, ProcessStage, ProcessStream};
 use crate::run::results::ResultTopic;
 use crate::run::spark::{SparkStage, Work};
-use crate::run::status::Status;
 use crate::run::stop::Stop;
 use crate::run::store::{self, StoreStage};
 use crate::run::supervise::{self, StageThread};
