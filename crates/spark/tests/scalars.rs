@@ -252,7 +252,7 @@ fn table() -> RecordBatch {
     add("s", pair!(texts(), StringArray::from));
     add("n", pair!(number_texts(), StringArray::from));
     add("c", pair!(time_texts(), StringArray::from));
-    add("b", pair!(vec![None, Some(true), Some(false)], BooleanArray::from));
+    add("b", pair!([None, Some(true), Some(false)], BooleanArray::from));
     add("y", pair!(dates(), Date32Array::from));
     add("t", pair!(times(), |values| TimestampMicrosecondArray::from(values).with_timezone("UTC")));
     let fields: Vec<Field> =
