@@ -1,12 +1,14 @@
 //! Tillstream: real-time transaction pipelines in one binary.
 //!
-//! `cli` has a file per command; `run` wires the stages and knows their order; `bench` and `doctor` are commands with some work of
-//! their own. Everything else is in the other crates.
+//! `cli` has a file per command; `run` wires the stages and knows their order; `harness` runs a project's tests over a log in memory;
+//! `bench` and `doctor` are commands with some work of their own. Everything else is in the other crates.
 
 mod bench;
 mod cli;
 mod doctor;
 mod error;
+mod explain;
+mod harness;
 mod run;
 
 use std::process::ExitCode;

@@ -70,7 +70,10 @@ fn assert_holds(text: &str, parts: &[&str]) {
 fn own_data_comes_through_as_the_readme_says() {
     let directory = directory();
     let output = run(directory.path(), &block("new-project"));
-    assert_holds(&output, &["\"raw\": 9", "\"validated\": 7", "\"duplicate\": 1", "\"rule\": 1", "equipment", "89.00"]);
+    assert_holds(
+        &output,
+        &["3 tests passed", "\"raw\": 9", "\"validated\": 7", "\"duplicate\": 1", "\"rule\": 1", "equipment", "89.00"],
+    );
 
     let output = run(directory.path(), &block("own-data"));
     // The new query has worked out the earlier orders too: 2 × 2.40 + 7.50 of c1, and 2 × 2.80 of the new customer c5.

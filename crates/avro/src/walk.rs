@@ -21,11 +21,18 @@ pub struct Limits {
     pub depth_max: usize,
     /// Most items of no width (nulls, empty records) in the arrays of one record.
     pub zero_width_items_max: usize,
+    /// Whether floating-point numbers may be infinite or NaN: results of queries may, and records that come in may not.
+    pub any_number: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { record_bytes_max: RECORD_BYTES_MAX, depth_max: NESTING_DEPTH_MAX, zero_width_items_max: 65_536 }
+        Self {
+            record_bytes_max: RECORD_BYTES_MAX,
+            depth_max: NESTING_DEPTH_MAX,
+            zero_width_items_max: 65_536,
+            any_number: false,
+        }
     }
 }
 

@@ -17,6 +17,7 @@
 //! | file | does |
 //! | --- | --- |
 //! | `options`, `error`, `metrics` | settings, failures, counters |
+//! | `bound` | what a query's state may cost, before it runs |
 //! | `operator` | the parts of one query put together |
 //! | `reference` | reference tables and the join with them |
 //! | `rows` | joins and filter; row-by-row results |
@@ -30,6 +31,7 @@
 //! | `accumulator/*` | count, sum, average, least and greatest over columns |
 
 mod accumulator;
+mod bound;
 mod emission;
 mod error;
 mod keys;
@@ -40,6 +42,7 @@ mod reference;
 mod rows;
 mod window;
 
+pub use bound::bytes_per_group_max;
 pub use emission::Emission;
 pub use error::{Cause, Error, ReferenceError, Result};
 pub use metrics::Metrics;

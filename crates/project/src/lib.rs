@@ -14,6 +14,7 @@
 //! | `load` | the steps in order; then `connections`, `streams`, `references`, `queries`, `inputs` |
 //! | `problem` | how mistakes are shown: with carets, or as JSON |
 //! | `template` | what `tillstream init` writes |
+//! | `testfile` | `tests/*.yaml`: what comes in, what is expected |
 
 mod check;
 mod connections;
@@ -32,6 +33,7 @@ mod source;
 mod streams;
 mod suggest;
 pub mod template;
+pub mod testfile;
 mod tree;
 mod types;
 

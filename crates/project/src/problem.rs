@@ -117,6 +117,18 @@ impl ProjectErrors {
         Self { problems: found.into_iter().map(|found| Problem::new(found, sources)).collect() }
     }
 
+    /// The same problems of a project that was laid out in a directory and is known to the user by another name.
+    pub fn shown_in(mut self, directory: &std::path::Path, name: &str) -> Self {
+        let directory = directory.display().to_string();
+        for problem in &mut self.problems {
+            problem.message = problem.message.replace(&directory, name);
+            if let Some(place) = &mut problem.place {
+                place.name = place.name.replace(&directory, name);
+            }
+        }
+        self
+    }
+
     /// The problems.
     pub fn problems(&self) -> &[Problem] {
         &self.problems

@@ -13,7 +13,7 @@ use crate::source::{Origin, display_path};
 pub(crate) const QUERIES: &str = "queries";
 
 /// Names that mean something else in tests and tables.
-const RESERVED: [&str; 3] = ["rejected", "progress", "schemas"];
+const RESERVED: [&str; 5] = ["rejected", "validated", "emitted", "progress", "schemas"];
 
 impl Loader {
     /// The queries that are right, by name.

@@ -8,12 +8,13 @@ use model::{Classified, Domain, Retry};
 use crate::formats;
 
 /// The files, relative to the project directory, with their content.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("tillstream.yaml", include_str!("../template/tillstream.yaml")),
     ("schemas/order.avsc", include_str!("../template/schemas/order.avsc")),
     ("queries/sales_per_minute.sql", include_str!("../template/queries/sales_per_minute.sql")),
     ("queries/large_orders.sql", include_str!("../template/queries/large_orders.sql")),
     ("reference/products.csv", include_str!("../template/reference/products.csv")),
+    ("tests/orders.yaml", include_str!("../template/tests/orders.yaml")),
     ("data/orders.csv", include_str!("../template/data/orders.csv")),
     (".gitignore", include_str!("../template/gitignore")),
 ];

@@ -1,6 +1,6 @@
 //! The run's PostgreSQL, and a database per test.
 
-use tokio_postgres::NoTls;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 /// URL of a database that the run's server always has, for making others.
 pub fn admin_url() -> String {
@@ -24,6 +24,11 @@ impl Database {
         Self { url: format!("{server}/{name}"), name }
     }
 
+    /// Runs statements in one session, and gives the first column of the rows that they return, as text.
+    pub fn first_column(&self, statements: &str) -> Vec<String> {
+        in_session(&self.url, statements)
+    }
+
     /// Its URL, `postgres://user@host:port/name`.
     pub fn url(&self) -> &str {
         &self.url
@@ -36,19 +41,30 @@ impl Drop for Database {
     }
 }
 
-/// Runs a statement on the admin database, from a thread with a runtime of its own so that tests with and without a runtime can call it.
+/// Runs a statement on the admin database.
 fn execute(statement: &str) {
-    let statement = statement.to_owned();
+    in_session(&admin_url(), statement);
+}
+
+/// Runs statements from a thread with a runtime of its own, so that tests with and without a runtime can call it.
+fn in_session(url: &str, statements: &str) -> Vec<String> {
+    let (url, statements) = (url.to_owned(), statements.to_owned());
     let work = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let (client, connection) =
-                tokio_postgres::connect(&admin_url(), NoTls).await.expect("the run's PostgreSQL answers");
+            let (client, connection) = tokio_postgres::connect(&url, NoTls).await.expect("PostgreSQL answers");
             let connection = tokio::spawn(connection);
-            client.batch_execute(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+            let messages = client.simple_query(&statements).await;
+            let messages = messages.unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+            let first = |message| match message {
+                SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                _ => None,
+            };
+            let rows = messages.into_iter().filter_map(first).collect();
             drop(client);
             connection.await.expect("the connection ends").expect("the connection ends well");
-        });
+            rows
+        })
     };
-    std::thread::spawn(work).join().expect("the statement runs");
+    std::thread::spawn(work).join().expect("the statements run")
 }

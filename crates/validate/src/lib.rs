@@ -17,10 +17,12 @@
 //! | `ids` | the ids of a batch's rows as bytes |
 //! | `duplicates` | the ids accepted within the last hour (or whatever is declared): in memory, and past its cap on the disk |
 //! | `restore` | taking up a partition where its outputs end |
+//! | `idle` | which watermark quiet partitions follow |
 //! | `skew` | which partitions to hold so that a replay doesn't run one far ahead |
 
 mod duplicates;
 mod error;
+pub mod idle;
 mod ids;
 mod options;
 mod partition;

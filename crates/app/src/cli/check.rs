@@ -9,7 +9,7 @@ use crate::cli::Output;
 use crate::cli::project::ProjectArgs;
 use crate::error::Result;
 
-/// Check a project: settings, schemas, queries, reference tables.
+/// Check a project: settings, schemas, queries, reference tables, tests.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -29,10 +29,12 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let project = self.project.load(self.directory.as_deref(), self.output)?;
+        let tests: usize = project::testfile::load(&project)?.iter().map(|file| file.cases.len()).sum();
         let streams: Vec<&str> = project.streams.iter().map(|stream| stream.name.as_str()).collect();
         let queries: Vec<&str> = project.queries.iter().map(|query| query.name.as_str()).collect();
         let summary = serde_json::json!({
-            "project": project.name, "streams": streams, "queries": queries, "warnings": project.warnings.to_json(),
+            "project": project.name, "streams": streams, "queries": queries, "tests": tests,
+            "warnings": project.warnings.to_json(),
         });
         self.output.print(&summary, || {
             format!("{}: streams {}; queries {}", project.name, streams.join(", "), queries.join(", "))

@@ -6,6 +6,7 @@ mod broker;
 mod check;
 mod client;
 mod doctor;
+mod explain;
 mod generate;
 mod init;
 mod inputs;
@@ -18,6 +19,7 @@ pub(crate) mod signals;
 mod sql;
 mod stopping;
 mod tap;
+mod test;
 mod up;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -59,6 +61,8 @@ enum Command {
     Up(up::Up),
     Run(up::Run),
     Check(check::Check),
+    Test(test::TestCommand),
+    Explain(explain::ExplainCommand),
     Generate(generate::Generate),
     Load(load::LoadCommand),
     Sql(sql::Sql),
@@ -102,6 +106,8 @@ impl Cli {
             Command::Up(command) => command.run(),
             Command::Run(command) => command.run(),
             Command::Check(command) => command.run(),
+            Command::Test(command) => command.run(),
+            Command::Explain(command) => command.run(),
             Command::Generate(command) => command.run(),
             Command::Load(command) => command.run(),
             Command::Sql(command) => command.run(),
@@ -122,6 +128,8 @@ impl Cli {
             Command::Up(command) => command.output,
             Command::Run(command) => command.output,
             Command::Check(command) => command.output,
+            Command::Test(command) => command.output,
+            Command::Explain(command) => command.output,
             Command::Generate(command) => command.output,
             Command::Load(command) => command.output,
             Command::Sql(command) => command.output(),

@@ -28,6 +28,21 @@ impl ProjectArgs {
     /// `Findings` with all that is wrong.
     pub(crate) fn load(&self, directory: Option<&Path>, output: Output) -> Result<Project> {
         let directory = directory.map_or_else(|| PathBuf::from("."), Path::to_owned);
+        let project = Project::load(&directory, &self.overrides()?)?;
+        if !project.warnings.is_empty() {
+            match output {
+                Output::Text => eprintln!("{}", project.warnings.render(rendering())),
+                Output::Json => eprintln!("{}", serde_json::json!({ "warnings": project.warnings.to_json() })),
+            }
+        }
+        Ok(project)
+    }
+
+    /// What is laid over the project's file: profile, `--set`, environment.
+    ///
+    /// # Errors
+    /// `Usage` for a `--set` that isn't one.
+    pub(crate) fn overrides(&self) -> Result<Overrides> {
         let mut sets = Vec::new();
         for set in &self.sets {
             let (path, value) =
@@ -36,15 +51,7 @@ impl ProjectArgs {
         }
         let environment: BTreeMap<String, String> =
             std::env::vars().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
-        let overrides = Overrides { profile: self.profile.clone(), sets, environment };
-        let project = Project::load(&directory, &overrides)?;
-        if !project.warnings.is_empty() {
-            match output {
-                Output::Text => eprintln!("{}", project.warnings.render(rendering())),
-                Output::Json => eprintln!("{}", serde_json::json!({ "warnings": project.warnings.to_json() })),
-            }
-        }
-        Ok(project)
+        Ok(Overrides { profile: self.profile.clone(), sets, environment })
     }
 }
 

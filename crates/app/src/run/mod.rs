@@ -13,6 +13,7 @@
 //! | `drain` | the order in which all is brought to its end |
 //! | `decode`, `read_range` | reading what a stage of ours wrote |
 //! | `show` | any record as people read it |
+//! | `sink` | where records go: Kafka, or a test's log |
 //! | `status`, `supervise`, `stop`, `context` | what threads share, how they end |
 
 pub(crate) mod audit;
@@ -32,6 +33,7 @@ pub(crate) mod read_range;
 pub(crate) mod reject;
 pub(crate) mod results;
 pub(crate) mod show;
+pub(crate) mod sink;
 pub(crate) mod spark;
 pub(crate) mod status;
 pub(crate) mod stop;

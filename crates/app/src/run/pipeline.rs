@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ::process::ReferenceData;
 use kafka::Admin;
-use model::Clock;
+use model::{Clock, Schemas};
 use project::settings::Engine;
 use project::{Project, Reference, ReferenceSource, Stream};
 use state::SnapshotStore;
@@ -19,7 +19,7 @@ use crate::run::door::{self, Door};
 use crate::run::generations;
 use crate::run::load::Load;
 use crate::run::peers::{Database, Peers};
-use crate::run::process::{self, ProcessStage, ProcessStream};
+use crate::run::process::{self, ProcessPlan, ProcessStage, ProcessStream};
 use crate::run::results::ResultTopic;
 use crate::run::spark::{SparkStage, Work};
 use crate::run::stop::Stop;
@@ -77,6 +77,21 @@ pub(crate) struct PipelineStream {
     pub(crate) key: String,
     pub(crate) raw_schema_id: u32,
     pub(crate) validated_schema_id: u32,
+}
+
+impl PipelineStream {
+    /// A stream whose schema the registry has for its raw and its validated topic.
+    fn register(stream: &Stream, topics: StreamTopics, schemas: &dyn Schemas) -> Result<Self> {
+        let (raw_schema_id, validated_schema_id) = topics.register(schemas, &stream.schema_text)?;
+        Ok(Self {
+            name: stream.name.clone(),
+            topics,
+            schema: stream.schema.clone(),
+            key: stream.key.clone(),
+            raw_schema_id,
+            validated_schema_id,
+        })
+    }
 }
 
 impl Pipeline {
@@ -269,15 +284,7 @@ pub(crate) fn lay_out(
     let mut laid_out = Vec::new();
     for (stream, topics) in streams {
         topics.check(&admin)?;
-        let (raw_schema_id, validated_schema_id) = topics.register(&*context.schemas, &stream.schema_text)?;
-        laid_out.push(PipelineStream {
-            name: stream.name.clone(),
-            topics,
-            schema: stream.schema.clone(),
-            key: stream.key.clone(),
-            raw_schema_id,
-            validated_schema_id,
-        });
+        laid_out.push(PipelineStream::register(stream, topics, &*context.schemas)?);
     }
     Ok((laid_out, results, snapshots))
 }
@@ -308,6 +315,27 @@ pub(crate) fn known_topics(project: &Project) -> Result<KnownTopics> {
     Ok(KnownTopics { streams: project.streams.iter().map(topics).collect(), results })
 }
 
+/// Streams with their schemas registered, and results in their first generation, for a pipeline whose topics are in memory.
+///
+/// # Errors
+/// As [`lay_out`], but for Kafka's.
+pub(crate) fn lay_out_in_memory(
+    project: &Project,
+    schemas: &dyn Schemas,
+) -> Result<(Vec<PipelineStream>, Vec<ResultTopic>)> {
+    let prefix = &project.settings.connections.kafka.topic_prefix;
+    let mut streams = Vec::new();
+    for stream in &project.streams {
+        let topics = StreamTopics::of(prefix, &stream.name, stream.partitions);
+        streams.push(PipelineStream::register(stream, topics, schemas)?);
+    }
+    let results = project.queries.iter().map(|query| {
+        let stream = stream_of(project, query)?;
+        ResultTopic::of(prefix, query.clone(), 1, stream.partitions)
+    });
+    Ok((streams, results.collect::<Result<_>>()?))
+}
+
 fn stream_of<'a>(project: &'a Project, query: &sql::Query) -> Result<&'a Stream> {
     project.stream(&query.stream).ok_or_else(|| Error::Internal(format!("query {} reads no stream", query.name)))
 }
@@ -319,29 +347,34 @@ fn topic_config(stream: &Stream) -> BTreeMap<String, String> {
 }
 
 fn validate_stage(project: &Project, context: &Context, stream: &PipelineStream, settings: &Stream) -> ValidateStage {
+    ValidateStage {
+        context: context.clone(),
+        topics: stream.topics.clone(),
+        rules: Arc::new(stream_rules(project, stream, settings)),
+        idle_timeout: settings.idle_timeout.0,
+        max_skew: settings.max_skew.0,
+        name: format!("validate {}", stream.name),
+    }
+}
+
+/// What a stream's records are judged by.
+pub(crate) fn stream_rules(project: &Project, stream: &PipelineStream, settings: &Stream) -> StreamRules {
     let rules = settings
         .rules
         .iter()
         .map(|rule| Rule { name: rule.name.clone(), text: rule.text.clone(), condition: rule.condition.clone() })
         .collect();
-    ValidateStage {
-        context: context.clone(),
-        topics: stream.topics.clone(),
-        rules: Arc::new(StreamRules {
-            stream: stream.name.clone(),
-            schema: stream.schema.clone(),
-            schema_id: stream.validated_schema_id,
-            event_time: settings.event_time.clone(),
-            id: settings.id.clone(),
-            duplicates: settings.duplicates.as_ref().map(|duplicates| duplicate_rules(project, duplicates)),
-            lateness: settings.lateness.0,
-            future_skew: settings.future_skew.0,
-            unknown_schema_grace: settings.unknown_schema_grace.0,
-            rules,
-        }),
-        idle_timeout: settings.idle_timeout.0,
-        max_skew: settings.max_skew.0,
-        name: format!("validate {}", stream.name),
+    StreamRules {
+        stream: stream.name.clone(),
+        schema: stream.schema.clone(),
+        schema_id: stream.validated_schema_id,
+        event_time: settings.event_time.clone(),
+        id: settings.id.clone(),
+        duplicates: settings.duplicates.as_ref().map(|duplicates| duplicate_rules(project, duplicates)),
+        lateness: settings.lateness.0,
+        future_skew: settings.future_skew.0,
+        unknown_schema_grace: settings.unknown_schema_grace.0,
+        rules,
     }
 }
 
@@ -360,11 +393,29 @@ fn process_stage(
     results: &[ResultTopic],
     snapshots: Arc<SnapshotStore>,
 ) -> Result<ProcessStage> {
+    let settings = &project.settings.process;
+    Ok(ProcessStage {
+        context: context.clone(),
+        plan: Arc::new(process_plan(project, streams, results)?),
+        snapshots,
+        batch_interval: settings.batch_interval.0,
+        checkpoint_interval: settings.checkpoint_interval.0.max(Duration::from_millis(100)),
+    })
+}
+
+/// What the process stage works out, with the reference tables loaded.
+///
+/// # Errors
+/// `Project` for a reference table that can't be loaded.
+pub(crate) fn process_plan(
+    project: &Project,
+    streams: &[PipelineStream],
+    results: &[ResultTopic],
+) -> Result<ProcessPlan> {
     let mut references = BTreeMap::new();
     for reference in &project.references {
         references.insert(reference.name.clone(), Arc::new(load_reference(reference)?));
     }
-    let settings = &project.settings.process;
     let streams = streams
         .iter()
         .filter(|stream| results.iter().any(|result| result.query.stream == stream.name))
@@ -374,16 +425,12 @@ fn process_stage(
             schema: stream.schema.clone(),
         })
         .collect();
-    Ok(ProcessStage {
-        context: context.clone(),
+    Ok(ProcessPlan {
         pipeline: project.name.clone(),
         streams,
         results: results.to_vec(),
         references,
-        snapshots,
-        batch_interval: settings.batch_interval.0,
-        checkpoint_interval: settings.checkpoint_interval.0.max(Duration::from_millis(100)),
-        state_bytes_max: usize::try_from(settings.state_limit.0).unwrap_or(usize::MAX),
+        state_bytes_max: usize::try_from(project.settings.process.state_limit.0).unwrap_or(usize::MAX),
     })
 }
 

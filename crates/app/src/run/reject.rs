@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use kafka::{OutRecord, Writer};
+use kafka::OutRecord;
 use model::{RecordBlock, RejectReason, Rejection, provenance};
 
 use crate::error::Result;
+use crate::run::sink::RecordSink;
 
 /// Buffers for headers, so that an accepted record costs no allocation.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ impl RejectHeaders {
     /// Writes record `index` of a block to the rejected topic. A duplicate goes without its payload: the first one has it.
     pub(crate) fn send(
         &mut self,
-        writer: &Writer,
+        writer: &impl RecordSink,
         topic: &str,
         block: &RecordBlock,
         index: usize,
@@ -63,8 +64,7 @@ impl RejectHeaders {
             value,
             headers: &headers,
             timestamp_ms: None,
-        })?;
-        Ok(())
+        })
     }
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use arrow_schema::Schema as ArrowSchema;
 use avro::Encoder;
-use kafka::{OutRecord, TopicSpec, Writer};
+use kafka::{OutRecord, TopicSpec};
 use model::{BytesColumn, Schemas, provenance, topics};
 use process::Emission;
 use sql::Query;
 use store::TableSpec;
 
 use crate::error::{Error, Result};
+use crate::run::sink::RecordSink;
 
 /// The result of a query in one generation.
 #[derive(Debug, Clone)]
@@ -118,7 +119,7 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Queues an emission for writing: rows with their versions, deletes as null values.
-    pub(crate) fn publish(&mut self, writer: &Writer, emission: &Emission) -> Result<()> {
+    pub(crate) fn publish(&mut self, writer: &impl RecordSink, emission: &Emission) -> Result<()> {
         let internal = |error: &dyn std::fmt::Display| Error::Internal(format!("encoding for {}: {error}", self.topic));
         self.key_buffer.clear();
         self.value_buffer.clear();

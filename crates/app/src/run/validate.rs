@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kafka::{Admin, Connection, OutRecord, Reader, ReaderOptions, Start, Writer, WriterOptions};
 use model::{Progress, RecordBlock, TopicId, TopicPartition};
+use validate::idle::{self, PartitionQuiet};
 use validate::skew::{self, PartitionTime};
 use validate::{Outcome, PartitionValidator, Settled, StreamRules, Verdicts};
 
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::run::context::Context;
 use crate::run::read_range::read_range;
 use crate::run::reject::RejectHeaders;
+use crate::run::sink::RecordSink;
 use crate::run::stop::Stop;
 use crate::run::topics::StreamTopics;
 
@@ -286,15 +288,15 @@ impl<'a> Session<'a> {
         if !self.partitions.iter().any(is_quiet) {
             return Ok(());
         }
-        let active = self.partitions.iter().filter(|partition| !is_quiet(partition));
-        let followed =
-            match model::progress::stream_watermark_us(active.clone().map(|active| active.validator.watermark_us())) {
-                Some(least) => Some(least),
-                None if active.count() == 0 => {
-                    self.partitions.iter().filter_map(|idle| idle.validator.watermark_us()).max()
-                }
-                None => None,
-            };
+        let times: Vec<PartitionQuiet> = self
+            .partitions
+            .iter()
+            .map(|partition| PartitionQuiet {
+                watermark_us: partition.validator.watermark_us(),
+                is_quiet: is_quiet(partition),
+            })
+            .collect();
+        let followed = idle::followed_us(&times);
         for partition in &mut self.partitions {
             let follows = partition.published.idle && partition.validator.watermark_us() >= followed;
             if !is_quiet(partition) || follows {
@@ -432,8 +434,8 @@ pub(crate) fn read_progress(
 }
 
 /// Queues the outcomes of a block for writing.
-fn write(
-    writer: &Writer,
+pub(crate) fn write(
+    writer: &impl RecordSink,
     topics: &StreamTopics,
     block: &RecordBlock,
     verdicts: &Verdicts,

@@ -18,6 +18,7 @@ pub(super) fn run(
     care: Care,
 ) -> Result<(), DecodeFailure> {
     let mut cursor = Cursor::new(value, HEADER_BYTES);
+    cursor.any_number = limits.any_number;
     let mut walk = None;
     for (index, action) in program.actions.iter().enumerate() {
         let done = match action {
@@ -124,11 +125,11 @@ fn one(read: &Read, column: &mut Column, cursor: &mut Cursor<'_>) -> Option<()> 
         Read::LongToFloat => column.push_float64(f64::from(cursor.long()? as f32)),
         Read::Float => {
             let value = f64::from(cursor.float()?);
-            column.push_float64(checked(values::check_number(value), cursor)?);
+            column.push_float64(number(value, cursor)?);
         }
         Read::Double => {
             let value = cursor.double()?;
-            column.push_float64(checked(values::check_number(value), cursor)?);
+            column.push_float64(number(value, cursor)?);
         }
         Read::Timestamp { from, to } => {
             let value = cursor.long()?;
@@ -174,6 +175,11 @@ fn checked<T>(value: Result<T, values::Reason>, cursor: &mut Cursor<'_>) -> Opti
         Ok(value) => Some(value),
         Err(reason) => cursor.invalid(reason),
     }
+}
+
+#[inline]
+fn number(value: f64, cursor: &mut Cursor<'_>) -> Option<f64> {
+    if cursor.any_number { Some(value) } else { checked(values::check_number(value), cursor) }
 }
 
 #[inline]

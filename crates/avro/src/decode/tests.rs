@@ -54,6 +54,22 @@ const MICROS: &str = r#"{"type":"long","logicalType":"timestamp-micros"}"#;
 const MILLIS: &str = r#"{"type":"long","logicalType":"timestamp-millis"}"#;
 
 #[test]
+fn results_may_hold_numbers_that_are_none() {
+    let schema = Schema::parse(r#"{"type":"record","name":"r","fields":[{"name":"a","type":"double"}]}"#).unwrap();
+    let mut value = vec![0, 0, 0, 0, 1];
+    value.extend_from_slice(&f64::NAN.to_le_bytes());
+    let mut values = BytesColumn::default();
+    values.push(Some(&value));
+    let decoded = |limits| {
+        let mut decoder = Decoder::new(&schema, None, limits).unwrap();
+        decoder.add_writer(1, &schema).unwrap();
+        decoder.decode(&values).rows.len()
+    };
+    assert_eq!(decoded(Limits::default()), 0);
+    assert_eq!(decoded(Limits { any_number: true, ..Limits::default() }), 1);
+}
+
+#[test]
 fn bad_values_are_named() {
     for (avro, payload, expected) in [
         (r#""int""#, &[][..], "decode: at byte 5: field `a`: the record ends inside a number"),

@@ -8,3 +8,4 @@ mod snapshot;
 mod table;
 
 pub(crate) use aggregation::WindowAggregation;
+pub(crate) use table::group_bytes_max;

@@ -93,7 +93,7 @@ pub(super) struct Window {
 const GROUP_BYTES: usize = 8 + 8 + 8 + 8 + 1 + 4 + 8;
 
 /// What one further group costs at most: vectors double as they grow.
-pub(super) fn group_bytes_max(key_bytes: usize, accumulators: &[Box<dyn Accumulator>]) -> usize {
+pub(crate) fn group_bytes_max(key_bytes: usize, accumulators: &[Box<dyn Accumulator>]) -> usize {
     2 * (GROUP_BYTES + key_bytes + accumulators.iter().map(|each| each.group_bytes()).sum::<usize>())
 }
 

@@ -2,8 +2,8 @@
 
 use state::{CodecError, SnapshotReader, SnapshotWriter};
 
+use super::NAME;
 use super::queries::{QueryRun, Taken};
-use super::{NAME, ProcessStage};
 use crate::error::{Error, Result};
 
 const POSITIONS_VERSION: u32 = 1;
@@ -18,8 +18,8 @@ fn fingerprint(query: &QueryRun) -> String {
 }
 
 /// The snapshot's bytes.
-pub(crate) fn write(stage: &ProcessStage, queries: &mut [QueryRun]) -> Result<Vec<u8>> {
-    let mut writer = SnapshotWriter::new(NAME, &stage.pipeline);
+pub(crate) fn write(pipeline: &str, queries: &mut [QueryRun]) -> Result<Vec<u8>> {
+    let mut writer = SnapshotWriter::new(NAME, pipeline);
     for query in queries {
         let (name, print) = (section(query), fingerprint(query));
         writer.section(&name, POSITIONS_VERSION, &print, |inner| -> std::result::Result<(), CodecError> {
@@ -35,13 +35,9 @@ pub(crate) fn write(stage: &ProcessStage, queries: &mut [QueryRun]) -> Result<Ve
     Ok(writer.finish())
 }
 
-/// Restores the newest snapshot into the queries; one that isn't in it starts from the beginning. Gives the snapshot's sequence number.
-pub(crate) fn restore(stage: &ProcessStage, queries: &mut [QueryRun]) -> Result<u64> {
-    let Some(snapshot) = stage.snapshots.load(NAME)? else { return Ok(0) };
-    for skipped in &snapshot.skipped {
-        tracing::warn!(%skipped, "a snapshot can't be used; the one before it is taken and the rest is replayed");
-    }
-    let mut reader = SnapshotReader::open(&snapshot.bytes, NAME, &stage.pipeline)?;
+/// Restores a snapshot's bytes into the queries; one that isn't in it starts from the beginning.
+pub(crate) fn restore(pipeline: &str, bytes: &[u8], queries: &mut [QueryRun]) -> Result<()> {
+    let mut reader = SnapshotReader::open(bytes, NAME, pipeline)?;
     while let Some(name) = reader.next_section()? {
         let query = queries.iter_mut().find(|query| section(query) == name);
         let restored = match query {
@@ -54,7 +50,7 @@ pub(crate) fn restore(stage: &ProcessStage, queries: &mut [QueryRun]) -> Result<
             reader.skip_section()?;
         }
     }
-    Ok(snapshot.sequence)
+    Ok(())
 }
 
 /// Restores one query; false if the snapshot is of another generation, and then nothing was taken.

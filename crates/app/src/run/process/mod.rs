@@ -2,12 +2,14 @@
 //!
 //! | file | does |
 //! | --- | --- |
+//! | `engine` | the stage without its peers: what a test drives too |
 //! | `input` | reads validated records: continuity, decoding |
 //! | `watermarks` | applies a partition's watermark once its records have been read |
 //! | `queries` | the operators with the positions that each has taken |
 //! | `checkpoint` | positions and operator states out and in |
 
 mod checkpoint;
+mod engine;
 mod input;
 mod queries;
 mod watermarks;
@@ -17,18 +19,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka::{Reader, ReaderOptions, Start, Writer, WriterOptions};
-use model::{Epoch, Progress, RecordBlock, TopicPartition};
-use process::ReferenceData;
+use model::{Epoch, TopicPartition};
 use state::SnapshotStore;
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
-use crate::run::results::ResultTopic;
 use crate::run::status::Drained;
 use crate::run::topics::StreamTopics;
+pub(crate) use engine::{Engine, ProcessPlan};
 use input::StreamInput;
-use queries::QueryRun;
-use watermarks::Watermarks;
 
 pub(crate) const NAME: &str = "process";
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -49,14 +48,10 @@ pub(crate) struct ProcessStream {
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessStage {
     pub(crate) context: Context,
-    pub(crate) pipeline: String,
-    pub(crate) streams: Vec<ProcessStream>,
-    pub(crate) results: Vec<ResultTopic>,
-    pub(crate) references: BTreeMap<String, Arc<ReferenceData>>,
+    pub(crate) plan: Arc<ProcessPlan>,
     pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) batch_interval: Duration,
     pub(crate) checkpoint_interval: Duration,
-    pub(crate) state_bytes_max: usize,
 }
 
 /// One epoch of the stage.
@@ -66,17 +61,13 @@ struct Session<'a> {
     sequence: u64,
     reader: Reader,
     writer: Writer,
-    inputs: Vec<StreamInput>,
-    watermarks: Watermarks,
-    queries: Vec<QueryRun>,
-    has_changed: bool,
+    engine: Engine,
     emitted_at: Duration,
     /// Least time from one emission to the next.
     emit_every: Duration,
     /// Positions up to which results were sent and aren't known to be acknowledged yet.
     unacknowledged: Option<Vec<(TopicPartition, i64)>>,
     saved_at: Duration,
-    is_saved: bool,
 }
 
 impl ProcessStage {
@@ -95,20 +86,16 @@ impl ProcessStage {
 impl<'a> Session<'a> {
     fn open(stage: &'a ProcessStage) -> Result<Self> {
         let epoch = stage.snapshots.claim_epoch(NAME)?;
-        let mut queries = Vec::with_capacity(stage.results.len());
-        for result in &stage.results {
-            queries.push(QueryRun::new(stage, result)?);
+        let snapshot = stage.snapshots.load(NAME)?;
+        for skipped in snapshot.iter().flat_map(|snapshot| &snapshot.skipped) {
+            tracing::warn!(%skipped, "a snapshot can't be used; the one before it is taken and the rest is replayed");
         }
-        let sequence = checkpoint::restore(stage, &mut queries)?;
-        let mut inputs = Vec::with_capacity(stage.streams.len());
-        let mut assignment = Vec::new();
-        let mut watermarks = Watermarks::default();
-        for stream in &stage.streams {
-            let input = StreamInput::new(stream, &queries)?;
-            assignment.extend(input.assignment());
-            watermarks.add_stream(&stream.name, stream.topics.partitions);
+        let bytes = snapshot.as_ref().map(|snapshot| snapshot.bytes.as_slice());
+        let engine = Engine::open(stage.plan.clone(), stage.context.schemas.clone(), bytes)?;
+        let sequence = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
+        let mut assignment: Vec<_> = engine.inputs.iter().flat_map(StreamInput::assignment).collect();
+        for stream in &stage.plan.streams {
             assignment.push((TopicPartition::new(stream.topics.progress.as_str(), 0), Start::Beginning));
-            inputs.push(input);
         }
         let options = ReaderOptions { fetch_wait_ms: 100, ..ReaderOptions::default() };
         let mut reader = Reader::new(&stage.context.connection, &options)?;
@@ -117,24 +104,20 @@ impl<'a> Session<'a> {
         let options = WriterOptions { linger_ms: 1, ..WriterOptions::default() };
         let writer = Writer::new(&stage.context.connection, &options)?;
         let now = stage.context.clock.elapsed();
-        let taken: Vec<(TopicPartition, i64)> = inputs.iter().flat_map(StreamInput::topic_positions).collect();
+        let taken: Vec<(TopicPartition, i64)> = engine.positions().collect();
         stage.context.status.set_published(&taken, &BTreeMap::new());
-        tracing::info!(%epoch, queries = queries.len(), "the process stage starts");
+        tracing::info!(%epoch, queries = engine.queries.len(), "the process stage starts");
         Ok(Self {
             stage,
             epoch,
             sequence,
             reader,
             writer,
-            inputs,
-            watermarks,
-            queries,
-            has_changed: false,
+            engine,
             emitted_at: now,
             emit_every: stage.batch_interval,
             unacknowledged: None,
             saved_at: now,
-            is_saved: true,
         })
     }
 
@@ -142,56 +125,21 @@ impl<'a> Session<'a> {
         let clock = self.stage.context.clock.clone();
         let since_emit = clock.elapsed().saturating_sub(self.emitted_at);
         let wait = self.emit_every.saturating_sub(since_emit).max(Duration::from_millis(1));
-        let wait = if self.has_changed { wait } else { wait.max(Duration::from_millis(20)) };
+        let wait = if self.engine.has_changed { wait } else { wait.max(Duration::from_millis(20)) };
         for block in self.reader.poll(model::limits::BATCH_RECORDS_MAX, wait)? {
-            self.take(&block)?;
+            self.engine.take(&block)?;
         }
         let outage = self.reader.outage().map(|outage| format!("waiting for kafka: {outage}"));
         self.stage.context.status.set_trouble(NAME, outage);
-        self.apply_watermarks()?;
-        if self.has_changed && clock.elapsed().saturating_sub(self.emitted_at) >= self.emit_every {
+        self.engine.apply_watermarks()?;
+        if self.engine.has_changed && clock.elapsed().saturating_sub(self.emitted_at) >= self.emit_every {
             self.emit()?;
         }
         self.note_acknowledged()?;
         self.drain_if_wanted()?;
-        if !self.is_saved && clock.elapsed().saturating_sub(self.saved_at) >= self.stage.checkpoint_interval {
+        if !self.engine.is_saved && clock.elapsed().saturating_sub(self.saved_at) >= self.stage.checkpoint_interval {
             self.emit()?;
             self.save()?;
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, block: &RecordBlock) -> Result<()> {
-        if let Some(index) = self.inputs.iter().position(|input| input.reads(&block.topic)) {
-            let Some(input) = self.inputs.get_mut(index) else { return Ok(()) };
-            let rows = input.decode(block, &*self.stage.context.schemas)?;
-            for query in self.queries.iter_mut().filter(|query| query.stream() == input.stream()) {
-                query.push(&rows)?;
-            }
-            self.has_changed = true;
-            self.is_saved = false;
-            return Ok(());
-        }
-        let stream = self.stage.streams.iter().find(|stream| *stream.topics.progress == *block.topic);
-        if let Some(stream) = stream {
-            for value in block.values.iter().flatten() {
-                let progress = Progress::from_json(value)
-                    .map_err(|error| Error::Position(format!("{} holds something else: {error}", block.topic)))?;
-                self.watermarks.announce(&stream.name, &progress);
-            }
-        }
-        Ok(())
-    }
-
-    fn apply_watermarks(&mut self) -> Result<()> {
-        for input in &self.inputs {
-            let Some(watermark_us) = self.watermarks.apply(input.stream(), &input.positions()) else { continue };
-            for query in self.queries.iter_mut().filter(|query| query.stream() == input.stream()) {
-                if query.advance(watermark_us, &input.positions())? {
-                    self.has_changed = true;
-                    self.is_saved = false;
-                }
-            }
         }
         Ok(())
     }
@@ -200,10 +148,7 @@ impl<'a> Session<'a> {
     fn emit(&mut self) -> Result<()> {
         let started = self.stage.context.clock.elapsed();
         self.acknowledge()?;
-        let mut has_sent = false;
-        for query in &mut self.queries {
-            has_sent |= query.emit(&self.writer)?;
-        }
+        let has_sent = self.engine.emit(&self.writer)?;
         self.has_published(has_sent);
         // Under load, windows are published less often rather than at the cost of reading.
         let cost = self.emitted_at.saturating_sub(started);
@@ -213,16 +158,15 @@ impl<'a> Session<'a> {
     }
 
     fn has_published(&mut self, has_sent: bool) {
-        self.has_changed = false;
         self.emitted_at = self.stage.context.clock.elapsed();
-        let positions: Vec<(TopicPartition, i64)> = self.inputs.iter().flat_map(StreamInput::topic_positions).collect();
+        let positions: Vec<(TopicPartition, i64)> = self.engine.positions().collect();
         let status = &self.stage.context.status;
         if has_sent {
             self.unacknowledged = Some(positions);
         } else {
             status.set_published(&positions, &BTreeMap::new());
         }
-        for query in &mut self.queries {
+        for query in &mut self.engine.queries {
             let latest = query.take_latest(self.emitted_at);
             status.set_query(&query.result.query.name, query.operator.metrics(), latest);
         }
@@ -248,18 +192,14 @@ impl<'a> Session<'a> {
     /// Publishes every window's content, also of windows still open, once all records that the drain names are taken.
     fn drain_if_wanted(&mut self) -> Result<()> {
         let Some(up_to) = self.stage.context.status.drain_wanted() else { return Ok(()) };
-        let positions: BTreeMap<TopicPartition, i64> =
-            self.inputs.iter().flat_map(StreamInput::topic_positions).collect();
+        let positions: BTreeMap<TopicPartition, i64> = self.engine.positions().collect();
         let is_reached =
             up_to.iter().all(|(partition, &offset)| positions.get(partition).is_some_and(|&at| at >= offset));
         if !is_reached {
             return Ok(());
         }
         self.acknowledge()?;
-        let mut has_sent = false;
-        for query in &mut self.queries {
-            has_sent |= query.drain(&self.writer)?;
-        }
+        let has_sent = self.engine.drain(&self.writer)?;
         self.has_published(has_sent);
         self.save()?;
         self.stage.context.status.set_drained(Drained { up_to });
@@ -270,10 +210,10 @@ impl<'a> Session<'a> {
     fn save(&mut self) -> Result<()> {
         self.acknowledge()?;
         self.sequence += 1;
-        let bytes = checkpoint::write(self.stage, &mut self.queries)?;
+        let bytes = self.engine.snapshot()?;
         self.stage.snapshots.save(NAME, self.epoch, self.sequence, &bytes)?;
         self.saved_at = self.stage.context.clock.elapsed();
-        self.is_saved = true;
+        self.engine.is_saved = true;
         Ok(())
     }
 }

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use kafka::Writer;
+use model::Schemas;
 use process::{Emission, OperatorOptions, QueryOperator, Source};
 
-use super::ProcessStage;
+use super::engine::ProcessPlan;
 use super::input::Rows;
 use crate::error::{Error, Result};
 use crate::run::results::{Publisher, ResultTopic};
+use crate::run::sink::RecordSink;
 use crate::run::status::ShownRow;
 
 /// Up to where a query has taken a partition of its stream.
@@ -43,13 +44,13 @@ const SHOWN_ROWS: usize = 8;
 const SHOWN_EVERY: Duration = Duration::from_millis(250);
 
 impl QueryRun {
-    pub(crate) fn new(stage: &ProcessStage, result: &ResultTopic) -> Result<Self> {
-        let options = OperatorOptions { generation: result.generation, state_bytes_max: stage.state_bytes_max };
-        let operator = QueryOperator::new(result.query.clone(), &stage.references, options)?;
-        let stream = stage.streams.iter().find(|stream| stream.name == result.query.stream);
+    pub(crate) fn new(plan: &ProcessPlan, schemas: &dyn Schemas, result: &ResultTopic) -> Result<Self> {
+        let options = OperatorOptions { generation: result.generation, state_bytes_max: plan.state_bytes_max };
+        let operator = QueryOperator::new(result.query.clone(), &plan.references, options)?;
+        let stream = plan.streams.iter().find(|stream| stream.name == result.query.stream);
         let stream = stream.ok_or_else(|| Error::Internal(format!("query {} reads no stream", result.query.name)))?;
         let partitions = usize::try_from(stream.topics.partitions).unwrap_or(0);
-        let publisher = result.publisher(&*stage.context.schemas)?;
+        let publisher = result.publisher(schemas)?;
         let taken = vec![Taken::NOTHING; partitions];
         Ok(Self {
             operator,
@@ -102,18 +103,18 @@ impl QueryRun {
     }
 
     /// Queues what changed since the last emission; true if there was something.
-    pub(crate) fn emit(&mut self, writer: &Writer) -> Result<bool> {
+    pub(crate) fn emit(&mut self, writer: &impl RecordSink) -> Result<bool> {
         let emission = self.operator.emit()?;
         self.publish(writer, &emission)
     }
 
     /// As [`QueryRun::emit`], with the present content of windows that are still open.
-    pub(crate) fn drain(&mut self, writer: &Writer) -> Result<bool> {
+    pub(crate) fn drain(&mut self, writer: &impl RecordSink) -> Result<bool> {
         let emission = self.operator.drain()?;
         self.publish(writer, &emission)
     }
 
-    fn publish(&mut self, writer: &Writer, emission: &Emission) -> Result<bool> {
+    fn publish(&mut self, writer: &impl RecordSink, emission: &Emission) -> Result<bool> {
         if emission.is_empty() {
             return Ok(false);
         }

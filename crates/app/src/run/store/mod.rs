@@ -11,8 +11,8 @@
 
 mod batch;
 mod commit;
-mod rejected;
-mod results;
+pub(crate) mod rejected;
+pub(crate) mod results;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

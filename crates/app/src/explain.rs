@@ -1,0 +1,202 @@
+//! What a query does, reads, keeps and costs, for `tillstream explain`.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use project::{Project, Stream};
+use serde::Serialize;
+use sql::{Emit, Query};
+
+use crate::error::{Error, Result};
+
+/// What there is to say of a query.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Explained {
+    /// Name.
+    pub(crate) query: String,
+    /// The plan as a tree, the last step first.
+    pub(crate) plan: String,
+    /// The stream, and its columns that are read.
+    pub(crate) reads: Reads,
+    /// Reference tables that are held in memory for it.
+    pub(crate) joins: Vec<String>,
+    /// Result columns that tell its rows apart.
+    pub(crate) identity: Vec<String>,
+    /// When results are published.
+    pub(crate) emit: &'static str,
+    /// Topic of the first generation.
+    pub(crate) topic: String,
+    /// View in PostgreSQL, if the result is kept there.
+    pub(crate) view: Option<String>,
+    /// What is kept between rows; none for a row-by-row query.
+    pub(crate) state: Option<Kept>,
+}
+
+/// What of a stream is read.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Reads {
+    pub(crate) stream: String,
+    pub(crate) columns: Vec<String>,
+    /// Columns of a record, read or not.
+    pub(crate) of: usize,
+}
+
+/// The state of a windowed query.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Kept {
+    /// Group keys beside the window.
+    pub(crate) keys: Vec<String>,
+    /// Length of a window, in milliseconds.
+    pub(crate) window_ms: u64,
+    /// Distance from the start of one window to that of the next, in milliseconds.
+    pub(crate) slide_ms: u64,
+    /// How long after a window's start, by event time, it is kept: until the watermark has reached its end, in milliseconds.
+    pub(crate) kept_ms: u64,
+    /// Windows that are open at once while all partitions are equally far.
+    pub(crate) windows_open: u64,
+    /// Bytes of one key in one window at most, without the key's own bytes.
+    pub(crate) bytes_per_group_max: usize,
+    /// Bytes that the state may take; past them the query stops.
+    pub(crate) bytes_max: u64,
+    /// Groups that surely fit, with keys of 32 bytes.
+    pub(crate) groups_that_fit: u64,
+}
+
+/// Length of a key for which it is said how many fit.
+const KEY_BYTES: usize = 32;
+
+/// Explains a query.
+///
+/// # Errors
+/// `Internal` when the query can't run, which `check` rules out.
+pub(crate) fn explain(project: &Project, query: &Query) -> Result<Explained> {
+    let stream =
+        project.stream(&query.stream).ok_or_else(|| Error::Internal(format!("{} reads no stream", query.name)))?;
+    Ok(Explained {
+        query: query.name.clone(),
+        plan: query.describe(),
+        reads: Reads {
+            stream: stream.name.clone(),
+            columns: query.input_columns.clone(),
+            of: stream.arrow.fields().len(),
+        },
+        joins: query.joins.iter().map(|join| join.reference.clone()).collect(),
+        identity: query.identity.clone(),
+        emit: match query.options.emit {
+            Emit::Changes => "changes",
+            Emit::Final => "final",
+        },
+        topic: project.result_topic(&query.name, 1),
+        view: query.options.table.then(|| format!("bi.{}", query.name)),
+        state: kept(project, stream, query)?,
+    })
+}
+
+fn kept(project: &Project, stream: &Stream, query: &Query) -> Result<Option<Kept>> {
+    let Some(aggregate) = &query.aggregate else { return Ok(None) };
+    let Some(window) = &aggregate.window else { return Ok(None) };
+    let lateness_us = stream.lateness.as_micros();
+    let spanned_us = window.size_us.saturating_add(lateness_us);
+    let bytes_per_group_max = process::bytes_per_group_max(query, 0)?;
+    let with_key = process::bytes_per_group_max(query, KEY_BYTES)?;
+    let bytes_max = project.settings.process.state_limit.0;
+    let whole = |value: i64| u64::try_from(value).unwrap_or(0);
+    Ok(Some(Kept {
+        keys: aggregate.keys.iter().map(|(name, _)| name.clone()).collect(),
+        window_ms: whole(window.size_us / 1_000),
+        slide_ms: whole(window.slide_us / 1_000),
+        kept_ms: whole(spanned_us / 1_000),
+        // The windows that hold a time between the watermark and the newest event.
+        windows_open: whole((spanned_us + window.slide_us - 1) / window.slide_us.max(1)),
+        bytes_per_group_max,
+        bytes_max,
+        groups_that_fit: bytes_max / u64::try_from(with_key.max(1)).unwrap_or(u64::MAX),
+    }))
+}
+
+impl Explained {
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String can't fail.
+        _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "{}", self.plan.trim_end())?;
+        writeln!(out)?;
+        let Reads { stream, columns, of } = &self.reads;
+        writeln!(out, "  reads     {} of the {of} columns of {stream}: {}", columns.len(), columns.join(", "))?;
+        if !self.joins.is_empty() {
+            writeln!(out, "  joins     {}, held in memory", self.joins.join(", "))?;
+        }
+        let view = self.view.as_ref().map_or("no table".to_owned(), |view| format!("view {view}"));
+        writeln!(out, "  writes    topic {}, {view}; a row is told apart by {}", self.topic, self.identity.join(", "))?;
+        match &self.state {
+            None => writeln!(out, "  keeps     nothing between rows")?,
+            Some(state) => write_state(out, state)?,
+        }
+        writeln!(
+            out,
+            "  an edit   of this query's text, or of the columns or the partitions of {stream}, starts a new generation with empty state, filled\n            \
+             from the records that {stream} still holds; lateness, rules and other queries leave its state as it is"
+        )
+    }
+}
+
+fn write_state(out: &mut String, state: &Kept) -> std::fmt::Result {
+    let keys = if state.keys.is_empty() { "no key".to_owned() } else { state.keys.join(", ") };
+    writeln!(
+        out,
+        "  keeps     a group per window and {keys}: windows of {}{}",
+        duration(state.window_ms),
+        if state.window_ms == state.slide_ms {
+            String::new()
+        } else {
+            format!(" every {}, {} per row", duration(state.slide_ms), state.window_ms / state.slide_ms.max(1))
+        }
+    )?;
+    writeln!(
+        out,
+        "  until     the watermark has reached the window's end: {} after its start by event time, so about {} open at once",
+        duration(state.kept_ms),
+        if state.windows_open == 1 { "1 window is".to_owned() } else { format!("{} windows are", state.windows_open) }
+    )?;
+    writeln!(
+        out,
+        "  costs     at most {} bytes per group, and twice its key and texts; {} of state_limit hold {} groups with keys of {KEY_BYTES} bytes",
+        state.bytes_per_group_max,
+        size(state.bytes_max),
+        grouped(state.groups_that_fit)
+    )
+}
+
+fn duration(milliseconds: u64) -> String {
+    project::settings::Duration(Duration::from_millis(milliseconds)).to_string()
+}
+
+fn size(bytes: u64) -> String {
+    project::settings::ByteSize(bytes).to_string()
+}
+
+/// A number with commas between thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([7, 1_000, 1_234_567].map(super::grouped), ["7", "1,000", "1,234,567"]);
+    }
+}

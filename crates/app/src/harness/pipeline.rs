@@ -1,0 +1,321 @@
+//! The stages of a project over a log in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::provenance::Provenance;
+use model::{Clock as _, ManualClock, RecordBlock, TopicPartition};
+use project::Project;
+use project::testfile::Cell;
+
+use crate::error::Result;
+use crate::harness::Options;
+use crate::harness::prepare::{self, Prepared};
+use crate::harness::rows::{self, Row};
+use crate::harness::tables::ResultTable;
+use crate::harness::validation::{StreamValidation, World, share};
+use crate::run::pipeline::{PipelineStream, lay_out_in_memory, process_plan};
+use crate::run::process::{Engine, ProcessPlan};
+use crate::run::store::rejected;
+
+/// A project's stages, driven step by step.
+#[derive(Debug)]
+pub(crate) struct TestPipeline<'p> {
+    project: &'p Project,
+    options: Options,
+    world: World,
+    streams: Vec<PipelineStream>,
+    validations: Vec<StreamValidation>,
+    plan: Arc<ProcessPlan>,
+    engine: Engine,
+    /// Next offset of each stream's progress topic that the engine reads.
+    progress_read: BTreeMap<String, i64>,
+    snapshot: Option<Vec<u8>>,
+    saved_at: Duration,
+    tables: Vec<ResultTable>,
+}
+
+impl<'p> TestPipeline<'p> {
+    /// A pipeline whose clock stands at `now_us`.
+    ///
+    /// # Errors
+    /// A reference table that can't be loaded, or a plan that can't run.
+    pub(crate) fn new(project: &'p Project, now_us: i64, options: Options) -> Result<Self> {
+        let world = World { log: Arc::default(), schemas: Arc::default(), clock: Arc::new(ManualClock::at(now_us)) };
+        world.log.set_now_ms(now_us / 1_000);
+        let (streams, results) = lay_out_in_memory(project, &*world.schemas)?;
+        let plan = Arc::new(process_plan(project, &streams, &results)?);
+        let mut validations = Vec::new();
+        for (stream, settings) in streams.iter().zip(&project.streams) {
+            validations.push(StreamValidation::new(&world, project, stream, settings)?);
+        }
+        let tables = results.iter().map(ResultTable::new).collect::<Result<_>>()?;
+        let engine = Engine::open(plan.clone(), world.schemas.clone(), None)?;
+        let progress_read = BTreeMap::new();
+        let (snapshot, saved_at) = (None, Duration::ZERO);
+        Ok(Self {
+            project,
+            options,
+            world,
+            streams,
+            validations,
+            plan,
+            engine,
+            progress_read,
+            snapshot,
+            saved_at,
+            tables,
+        })
+    }
+
+    /// Makes a record ready to be sent.
+    ///
+    /// # Errors
+    /// As [`prepare::prepare`].
+    pub(crate) fn prepare(&self, record: &project::testfile::SentRecord) -> Result<Prepared> {
+        prepare::prepare(record, self.project, &self.streams, &self.world.schemas)
+    }
+
+    /// Appends records to the raw topics, and works off what is there.
+    ///
+    /// # Errors
+    /// Those of the stages.
+    pub(crate) fn send(&mut self, records: &[Prepared]) -> Result<()> {
+        for record in records {
+            if let Some(stream) = self.validations.get_mut(record.stream) {
+                stream.send(record.partition, record.key.as_deref(), record.value.as_deref());
+            }
+        }
+        self.work_off()
+    }
+
+    /// Moves the wall clock: quiet partitions become idle, schemas are asked for again, a checkpoint may be due.
+    ///
+    /// # Errors
+    /// Those of the stages.
+    pub(crate) fn advance(&mut self, by: Duration) -> Result<()> {
+        self.world.clock.advance(by);
+        self.world.log.set_now_ms(self.world.clock.now_us() / 1_000);
+        self.work_off()?;
+        for stream in &mut self.validations {
+            stream.declare_idle();
+            stream.publish_progress()?;
+        }
+        self.work_off()?;
+        let since = self.world.clock.elapsed().saturating_sub(self.saved_at);
+        if since >= self.project.settings.process.checkpoint_interval.0 {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Publishes open windows with their present content, as `up --drain` does, and saves the state.
+    ///
+    /// # Errors
+    /// Those of the stages.
+    pub(crate) fn drain(&mut self) -> Result<()> {
+        self.engine.drain(&*self.world.log)?;
+        if self.options.restart_everywhere {
+            self.reopen_engine()?;
+            self.take()?;
+            self.engine.drain(&*self.world.log)?;
+        }
+        self.save()?;
+        self.merge()
+    }
+
+    /// Stops in order, which saves the state, and starts again.
+    ///
+    /// # Errors
+    /// Those of the stages.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.engine.emit(&*self.world.log)?;
+        self.save()?;
+        self.crash()
+    }
+
+    /// Dies, and goes on from the outputs and the last saved state.
+    ///
+    /// # Errors
+    /// Those of the stages.
+    pub(crate) fn crash(&mut self) -> Result<()> {
+        for stream in &mut self.validations {
+            stream.restart()?;
+        }
+        self.reopen_engine()?;
+        self.work_off()
+    }
+
+    fn save(&mut self) -> Result<()> {
+        self.snapshot = Some(self.engine.snapshot()?);
+        self.saved_at = self.world.clock.elapsed();
+        Ok(())
+    }
+
+    fn reopen_engine(&mut self) -> Result<()> {
+        self.engine = Engine::open(self.plan.clone(), self.world.schemas.clone(), self.snapshot.as_deref())?;
+        self.progress_read.clear();
+        Ok(())
+    }
+
+    /// Everything that is there goes through all stages.
+    fn work_off(&mut self) -> Result<()> {
+        for stream in &mut self.validations {
+            if self.options.restart_everywhere {
+                die_while_writing(stream, &self.world)?;
+            }
+            stream.validate(self.options.parallelism)?;
+            if self.options.restart_everywhere {
+                // The verdicts are written and the progress is not: they are found in the outputs.
+                stream.restart()?;
+                stream.validate(self.options.parallelism)?;
+            }
+            stream.publish_progress()?;
+        }
+        self.take()?;
+        if self.options.restart_everywhere {
+            self.reopen_engine()?;
+            self.take()?;
+            self.engine.emit(&*self.world.log)?;
+            self.reopen_engine()?;
+            self.take()?;
+        }
+        self.engine.emit(&*self.world.log)?;
+        if self.options.restart_everywhere {
+            self.save()?;
+            self.reopen_engine()?;
+            self.take()?;
+        }
+        self.merge()
+    }
+
+    /// Hands the engine what validation has published, in pieces, and then the watermarks.
+    fn take(&mut self) -> Result<()> {
+        let next: BTreeMap<TopicPartition, i64> = self.engine.positions().collect();
+        let log = self.world.log.clone();
+        let mut parts: Vec<(TopicPartition, i64, i64)> = next
+            .into_iter()
+            .map(|(partition, next)| {
+                let end = log.end(&partition);
+                (partition, next, end)
+            })
+            .collect();
+        for piece in (1..=self.options.parallelism).rev() {
+            for (partition, from, end) in &mut parts {
+                let to = share(*from, *end, piece);
+                let block = log.read(partition, *from, to);
+                if !block.is_empty() {
+                    self.engine.take(&block)?;
+                }
+                *from = to;
+            }
+        }
+        for stream in &self.streams {
+            let topic = TopicPartition::new(stream.topics.progress.as_str(), 0);
+            let read = self.progress_read.entry(stream.name.clone()).or_insert(0);
+            let end = log.end(&topic);
+            let block = log.read(&topic, *read, end);
+            *read = end;
+            if !block.is_empty() {
+                self.engine.take(&block)?;
+            }
+        }
+        self.engine.apply_watermarks()
+    }
+
+    fn merge(&mut self) -> Result<()> {
+        self.tables.iter_mut().try_for_each(|table| table.merge(&self.world))
+    }
+
+    pub(crate) fn table(&mut self, query: &str) -> Option<&mut ResultTable> {
+        self.tables.iter_mut().find(|table| table.name == query)
+    }
+
+    /// The stream that a query reads.
+    pub(crate) fn stream_of(&self, query: &str) -> Option<String> {
+        self.project.query(query).map(|query| query.stream.clone())
+    }
+
+    /// The accepted records of a stream, with their raw positions.
+    ///
+    /// # Errors
+    /// A record that can't be read back.
+    pub(crate) fn validated(&self, stream: &str) -> Result<Vec<Row>> {
+        let found = self.streams.iter().find(|known| known.name == stream);
+        let mut all = Vec::new();
+        for block in found.into_iter().flat_map(|stream| self.blocks(&stream.topics.validated, &stream.topics)) {
+            for index in 0..block.len() {
+                let schema = found.map(|stream| &stream.schema);
+                let Some(schema) = schema else { continue };
+                let mut row = prepare::decode(schema, block.values.get(index), &self.world.schemas)?;
+                let offset = Provenance::from_headers(block.headers(index)).map_or(-1, |found| found.raw_offset);
+                row.push(("partition".to_owned(), Cell::integer(block.partition)));
+                row.push(("offset".to_owned(), Cell::integer(offset)));
+                all.push(row);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The rejected records of all streams, with what is known of them.
+    ///
+    /// # Errors
+    /// A record that can't be read back.
+    pub(crate) fn rejected(&self) -> Result<Vec<Row>> {
+        let mut all = Vec::new();
+        for (stream, settings) in self.streams.iter().zip(&self.project.streams) {
+            for block in self.blocks(&stream.topics.rejected, &stream.topics) {
+                for rejected in rejected::rows(&stream.name, &block)? {
+                    let raw = TopicPartition::new(stream.topics.raw.as_str(), rejected.raw_partition);
+                    let sent = self.world.log.read(&raw, rejected.raw_offset, rejected.raw_offset + 1);
+                    let columns = prepare::decode(&settings.schema, sent.values.get(0), &self.world.schemas)?;
+                    let text = |value: Option<String>| value.map_or(Cell::Null, Cell::Text);
+                    let ids: Vec<String> =
+                        settings.id.iter().filter_map(|id| rows::value(&columns, id)).map(Cell::to_string).collect();
+                    let key = rejected.key.map(|key| String::from_utf8_lossy(&key).into_owned());
+                    let mut row: Row = vec![
+                        ("stream".to_owned(), Cell::Text(rejected.stream)),
+                        ("id".to_owned(), text((!ids.is_empty()).then(|| ids.join(",")))),
+                        ("reason".to_owned(), Cell::Text(rejected.reason.name().to_owned())),
+                        ("rule".to_owned(), text(rejected.rule)),
+                        ("message".to_owned(), Cell::Text(rejected.message)),
+                        ("partition".to_owned(), Cell::integer(rejected.raw_partition)),
+                        ("offset".to_owned(), Cell::integer(rejected.raw_offset)),
+                        ("first_offset".to_owned(), rejected.first_offset.map_or(Cell::Null, Cell::integer)),
+                        ("key".to_owned(), text(key)),
+                    ];
+                    row.extend(columns);
+                    all.push(row);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn blocks<'s>(
+        &'s self,
+        topic: &'s str,
+        topics: &crate::run::topics::StreamTopics,
+    ) -> impl Iterator<Item = RecordBlock> + 's {
+        (0..topics.partitions).map(move |number| {
+            let partition = TopicPartition::new(topic, number);
+            self.world.log.read(&partition, 0, self.world.log.end(&partition))
+        })
+    }
+}
+
+/// Lets the process die after half of the verdicts are written, and takes them up.
+fn die_while_writing(stream: &mut StreamValidation, world: &World) -> Result<()> {
+    let backlog = stream.backlog();
+    if backlog < 2 {
+        return Ok(());
+    }
+    world.log.fail_after(Some(backlog / 2));
+    let died = stream.validate(1);
+    world.log.fail_after(None);
+    match died {
+        Err(crate::error::Error::Unavailable(_)) => stream.restart(),
+        other => other,
+    }
+}

@@ -1,0 +1,45 @@
+//! `tillstream explain` of the examples, against golden files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's panic is its report")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn explain(arguments: &[&str]) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let output = Command::new(env!("CARGO_BIN_EXE_tillstream"))
+        .arg("explain")
+        .args(arguments)
+        .current_dir(root)
+        .output()
+        .expect("tillstream runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn golden(name: &str, actual: &str) {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain").join(name);
+    if std::env::var_os("TILLSTREAM_UPDATE").is_some() {
+        std::fs::write(&path, actual).expect("the file is written");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(actual, expected, "{}: TILLSTREAM_UPDATE=1 writes it anew", path.display());
+}
+
+#[test]
+fn the_examples_are_explained() {
+    golden("payments.txt", &explain(&["examples/payments"]));
+    let small = "reference.products.file=tests/products.csv";
+    golden("grocery.txt", &explain(&["examples/grocery", "--set", small]));
+}
+
+#[test]
+fn programs_get_the_same_as_json() {
+    let shown = explain(&["examples/payments", "velocity", "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let query = &json["queries"][0];
+    assert_eq!(query["query"], "velocity");
+    assert_eq!(query["reads"]["columns"], serde_json::json!(["account_id", "status", "event_time"]));
+    assert_eq!(query["state"]["keys"], serde_json::json!(["account_id"]));
+    // A minute, and five seconds of lateness: the minute that runs, and the one before while late rows may come.
+    assert_eq!((&query["state"]["kept_ms"], &query["state"]["windows_open"]), (&65_000.into(), &2.into()));
+}
