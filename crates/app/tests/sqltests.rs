@@ -101,8 +101,10 @@ fn postgres_computes_the_same_from_the_accepted_rows() {
             let Some(columns) = theirs.first().and_then(Value::as_object) else {
                 panic!("{name}: PostgreSQL finds no rows for {query}")
             };
+            let is_double = |column: &str| ours.iter().any(|row| row[column].is_f64());
             let sorted = |rows: &[Value]| {
-                let row = |row: &Value| columns.keys().map(|column| normal(&row[column])).collect::<Vec<_>>();
+                let cell = |row: &Value, column: &String| normal(&row[column], is_double(column));
+                let row = |row: &Value| columns.keys().map(|column| cell(row, column)).collect::<Vec<_>>();
                 let mut rows: Vec<Vec<String>> = rows.iter().map(row).collect();
                 rows.sort();
                 rows
@@ -147,22 +149,18 @@ fn postgres_type(data_type: &str) -> &'static str {
     }
 }
 
-/// A value as text that is the same for equal values: without trailing zeros, doubles to nine digits, times without their zone.
-fn normal(value: &Value) -> String {
+/// A value as text that is the same for equal values: decimals without trailing zeros, doubles to nine places, times without their zone.
+fn normal(value: &Value, is_double: bool) -> String {
     let text = match value {
         Value::Null => return "NULL".to_owned(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let is_decimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'-');
-    if text.contains('.') && is_decimal(&text) && text.parse::<f64>().is_ok() {
-        let digits = text.bytes().filter(u8::is_ascii_digit).count();
-        let shortened = if digits > 15 && value.is_number() || digits == 16 || digits == 17 {
-            format!("{:.9}", text.parse::<f64>().expect("a number"))
-        } else {
-            text.clone()
-        };
-        return shortened.trim_end_matches('0').trim_end_matches('.').to_owned();
+    if let (true, Ok(number)) = (is_double, text.parse::<f64>()) {
+        return format!("{number:.9}");
+    }
+    if text.contains('.') && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'-') {
+        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
     }
     match text.strip_suffix('Z') {
         Some(time) if time.contains('T') && time.contains(':') => time.to_owned(),
