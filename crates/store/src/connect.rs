@@ -2,10 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::{AsyncMessage, Client, Config};
 
 use crate::error::{Error, Result};
 use crate::tls::{MakeRustls, TlsSettings, Verify};
@@ -66,6 +68,31 @@ impl Connector {
         let mut config = self.config.clone();
         config.application_name(application_name);
         self.open(&config).await.map_err(|error| Error::postgres("connecting", &error))
+    }
+
+    /// A new session that tells `heard` of each notification, and when it ends.
+    pub(crate) async fn listening_session(&self, application_name: &str, heard: Arc<Notify>) -> Result<Client> {
+        let failed = |error: tokio_postgres::Error| Error::postgres("connecting", &error);
+        let mut config = self.config.clone();
+        config.application_name(application_name);
+        let (client, mut connection) = config.connect(self.tls.clone()).await.map_err(failed)?;
+        tokio::spawn(async move {
+            while let Some(message) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+                match message {
+                    Ok(AsyncMessage::Notification(_)) => heard.notify_one(),
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::debug!(error = crate::error::chain(&error), "connection to PostgreSQL ended");
+                        break;
+                    }
+                }
+            }
+            // The client sees the end before its owner is woken.
+            drop(connection);
+            heard.notify_one();
+        });
+        client.batch_execute(SESSION).await.map_err(failed)?;
+        Ok(client)
     }
 
     async fn open(&self, config: &Config) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {

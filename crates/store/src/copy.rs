@@ -14,9 +14,9 @@ use model::Version;
 use crate::column::ColumnType;
 
 /// Microseconds from 1970 to 2000, where PostgreSQL's timestamps start.
-const EPOCH_US: i64 = 946_684_800_000_000;
+pub(crate) const EPOCH_US: i64 = 946_684_800_000_000;
 /// Days from 1970 to 2000.
-const EPOCH_DAYS: i32 = 10_957;
+pub(crate) const EPOCH_DAYS: i32 = 10_957;
 /// The first timestamp that PostgreSQL has, 4713-11-24 BC, in microseconds since 2000 (`MIN_TIMESTAMP`).
 const TIMESTAMP_MIN: i64 = -211_813_488_000_000_000;
 /// The end of PostgreSQL's timestamps, 294277-01-01, in microseconds since 2000 (`END_TIMESTAMP`).

@@ -28,6 +28,14 @@ pub enum Error {
         /// The difference, and what to do about it.
         difference: String,
     },
+    /// A reference table can't be read as the project declares it.
+    #[error("reference table {table}: {message}")]
+    Reference {
+        /// The table's name in the project.
+        table: String,
+        /// What is wrong.
+        message: String,
+    },
     /// PostgreSQL refuses this user, password, database or operation.
     #[error("PostgreSQL refused {doing}: {message}")]
     Permission {
@@ -168,6 +176,7 @@ impl Classified for Error {
             Self::Settings { .. }
             | Self::Specification { .. }
             | Self::TableDiffers { .. }
+            | Self::Reference { .. }
             | Self::Permission { .. }
             | Self::Sql { .. }
             | Self::TopicRecreated { .. } => Domain::User,

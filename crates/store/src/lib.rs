@@ -9,6 +9,7 @@
 //! - A row is replaced only by a greater version, and a deleted row remembers its version, so a replay never takes anything back.
 //! - After a lost reply to COMMIT the writer says [`Error::UnknownOutcome`]; a new writer reads the truth from its positions.
 //! - Names reach SQL only through [`Identifier`], values only through parameters and COPY.
+//! - A [`SourceTable`] is read in one read-only transaction, so it is of one moment.
 //!
 //! | file | does |
 //! | --- | --- |
@@ -17,6 +18,7 @@
 //! | `migrate`, `table`, `ensure` | schemas, tables, indexes, views, comments |
 //! | `batch`, `dedup`, `copy`, `numeric`, `writer/` | a batch on its way: greatest versions, binary COPY into staging, merge, positions |
 //! | `query` | a query's rows as text, CSV or JSON |
+//! | `source/` | tables of any PostgreSQL read whole, as columns: reference data |
 //! | `error`, `identifier`, `column` | what all of them use |
 
 mod batch;
@@ -31,6 +33,7 @@ mod migrate;
 mod numeric;
 pub mod private_server;
 mod query;
+mod source;
 mod store;
 mod table;
 mod tls;
@@ -41,6 +44,7 @@ pub use column::ColumnType;
 pub use error::{Error, Result, ServerErrorKind};
 pub use identifier::{IDENTIFIER_BYTES_MAX, Identifier};
 pub use query::{ALIGNED_ROWS, Format, QueryColumn, QueryRows};
+pub use source::{Listener, Relation, SourceRows, SourceTable};
 pub use store::{Store, StoreOptions, StoredPosition, SynchronousCommit};
 pub use table::TableSpec;
 pub use writer::{PositionClaim, REJECTED_MESSAGE_BYTES_MAX, REJECTED_PAYLOAD_BYTES_MAX, Writer};

@@ -63,6 +63,49 @@ fn split(mut rest: u128, scale: u8, groups: &mut [u16; GROUPS_MAX]) -> usize {
     used
 }
 
+/// Reads PostgreSQL's binary form as the unscaled number of a `numeric(precision, scale)`.
+///
+/// # Errors
+/// A sentence when the value isn't a number, or the type can't hold it exactly.
+pub(crate) fn read(mut bytes: &[u8], precision: u8, scale: u8) -> Result<i128, String> {
+    const SIGN_MINUS: i16 = 0x4000;
+    let mut take = || -> Result<i16, String> {
+        let (first, rest) = bytes.split_first_chunk().ok_or("a number is cut off")?;
+        bytes = rest;
+        Ok(i16::from_be_bytes(*first))
+    };
+    let (count, weight, sign, _shown_scale) = (take()?, take()?, take()?, take()?);
+    if sign != 0 && sign != SIGN_MINUS {
+        return Err("NaN and infinite numbers have no counterpart".into());
+    }
+    let too_large = || format!("a number doesn't fit decimal({precision},{scale})");
+    let mut unscaled: i128 = 0;
+    for index in 0..count {
+        let digit = i128::from(take()?);
+        // The digit stands for digit × 10,000^(weight - index), and the number is kept × 10^scale.
+        let power = (i32::from(weight) - i32::from(index)) * 4 + i32::from(scale);
+        let part = if power >= 0 {
+            10_i128
+                .checked_pow(power.unsigned_abs())
+                .and_then(|factor| digit.checked_mul(factor))
+                .ok_or_else(too_large)?
+        } else {
+            let divisor = 10_i128.checked_pow(power.unsigned_abs());
+            match divisor.map(|divisor| (digit / divisor, digit % divisor)) {
+                Some((part, 0)) => part,
+                _ if digit == 0 => 0,
+                _ => return Err(format!("a number has more than the {scale} decimal places declared")),
+            }
+        };
+        unscaled = unscaled.checked_add(part).ok_or_else(too_large)?;
+    }
+    let end = 10_i128.checked_pow(precision.into()).ok_or_else(too_large)?;
+    if unscaled >= end {
+        return Err(too_large());
+    }
+    Ok(if sign == SIGN_MINUS { -unscaled } else { unscaled })
+}
+
 fn small(number: usize) -> i16 {
     i16::try_from(number).unwrap_or(i16::MAX)
 }
@@ -72,6 +115,31 @@ mod tests {
     use super::*;
     use bytes::Buf as _;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_put_is_read(unscaled in -(10_i128.pow(38) - 1)..10_i128.pow(38), shift in 0_u32..38, scale in 0_u8..=38, more in 0_u8..=38) {
+            let unscaled = unscaled / 10_i128.pow(shift);
+            let mut out = BytesMut::new();
+            put(&mut out, unscaled, scale);
+            prop_assert_eq!(super::read(&out, 38, scale), Ok(unscaled));
+            // Read with more places: the same number, or an error if it doesn't fit.
+            let wider = scale.saturating_add(more).min(38);
+            let expected = unscaled.checked_mul(10_i128.pow(u32::from(wider - scale))).filter(|value| value.abs() < 10_i128.pow(38));
+            prop_assert_eq!(super::read(&out, 38, wider).ok(), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_column_cannot_hold_exactly_is_refused() {
+        let mut out = BytesMut::new();
+        put(&mut out, 12_345, 3);
+        assert_eq!(super::read(&out, 5, 3), Ok(12_345));
+        assert!(super::read(&out, 4, 3).unwrap_err().contains("decimal(4,3)"));
+        assert!(super::read(&out, 9, 2).unwrap_err().contains("2 decimal places"));
+        assert!(super::read(&[0, 0, 0, 0, 0xc0, 0, 0, 0], 9, 2).unwrap_err().contains("NaN"));
+        assert!(super::read(&[0, 9], 9, 2).is_err());
+    }
 
     /// Reads the binary form back as decimal text, by the definition: the sum of digit × 10,000^(weight - index).
     fn read(mut bytes: &[u8]) -> String {
