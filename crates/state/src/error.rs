@@ -70,6 +70,24 @@ pub enum Error {
         /// Each with its reason, newest first.
         skipped: Vec<Skipped>,
     },
+    /// The newest log can't be used, and an older one doesn't say what was done since.
+    #[error(
+        "the log of {owner} can't be used: {skipped}; repair the storage, or remove {owner} from it to start from the beginning of the topics"
+    )]
+    LogDamaged {
+        /// Whose log.
+        owner: String,
+        /// The log with the reason.
+        skipped: Skipped,
+    },
+    /// A content isn't what its name says.
+    #[error("{object} can't be used: {reason}; repair the storage")]
+    ContentDamaged {
+        /// Name of the object.
+        object: String,
+        /// Why it was refused.
+        reason: String,
+    },
     /// Reading or writing failed.
     #[error("snapshot storage failed to {action} {object}: {source}")]
     Storage {
@@ -105,9 +123,12 @@ impl Classified for Error {
     fn domain(&self) -> Domain {
         match self {
             Self::Place { .. } => Domain::User,
-            Self::Fenced { .. } | Self::NoneUsable { .. } | Self::Storage { .. } | Self::Disk { .. } => {
-                Domain::External
-            }
+            Self::Fenced { .. }
+            | Self::NoneUsable { .. }
+            | Self::LogDamaged { .. }
+            | Self::ContentDamaged { .. }
+            | Self::Storage { .. }
+            | Self::Disk { .. } => Domain::External,
             Self::OwnerName { .. } | Self::SequenceReused { .. } | Self::Internal(_) => Domain::Internal,
         }
     }

@@ -1,7 +1,7 @@
 //! Epochs and snapshots as objects.
 //!
-//! `<owner>/epochs/<epoch>` is created once, by the process that claims the epoch; `<owner>/snapshots/<epoch>-<sequence>` holds a state.
-//! Numbers have 20 digits, so names sort as numbers do.
+//! `<owner>/epochs/<epoch>` is created once, by the process that claims the epoch; `<owner>/snapshots/<epoch>-<sequence>` holds a state,
+//! `<owner>/log/<epoch>-<sequence>` what must be known before anything is built on it. Numbers have 20 digits, so names sort as numbers do.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -14,6 +14,8 @@ use crate::envelope;
 use crate::error::{Error, Result, Skipped};
 use crate::objects::{Created, Objects};
 
+const SNAPSHOTS: &str = "snapshots";
+const LOG: &str = "log";
 /// Good snapshots that are kept of each owner.
 const KEPT: usize = 2;
 /// Claims of epochs that are kept, for people; the greatest one is what counts.
@@ -35,7 +37,7 @@ pub struct Snapshot {
 /// Where snapshots are kept. Calls block.
 #[derive(Debug)]
 pub struct SnapshotStore {
-    objects: Objects,
+    pub(crate) objects: Objects,
     /// Snapshots found damaged: they don't count among those that are kept.
     damaged: Mutex<BTreeSet<String>>,
 }
@@ -82,16 +84,46 @@ impl SnapshotStore {
     /// # Errors
     /// [`Error::Fenced`] when a newer epoch has been claimed: stop. [`Error::SequenceReused`], [`Error::OwnerName`], or a failure of the storage.
     pub fn save(&self, owner: &str, epoch: Epoch, sequence: u64, bytes: &[u8]) -> Result<()> {
+        self.save_as(SNAPSHOTS, owner, epoch, sequence, bytes)
+    }
+
+    /// Saves the log of `owner`: the whole of it, under its next number. It is durable when this returns, before anything is built on it.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_log(&self, owner: &str, epoch: Epoch, sequence: u64, bytes: &[u8]) -> Result<()> {
+        self.save_as(LOG, owner, epoch, sequence, bytes)
+    }
+
+    /// The newest log of `owner`; `None` if there never was one. An older one is never taken instead: what was built on the newest would
+    /// then be built again in another way.
+    ///
+    /// # Errors
+    /// [`Error::LogDamaged`], or a failure of the storage.
+    pub fn load_log(&self, owner: &str) -> Result<Option<Snapshot>> {
+        let Some(name) = self.newest_first(LOG, owner)?.into_iter().next() else { return Ok(None) };
+        match self.open_as(LOG, owner, &name)? {
+            Ok(envelope::Opened { epoch, sequence, content }) => {
+                Ok(Some(Snapshot { epoch, sequence, bytes: content, skipped: Vec::new() }))
+            }
+            Err(reason) => {
+                let skipped = Skipped { object: object_path(LOG, owner, &name)?.to_string(), reason };
+                Err(Error::LogDamaged { owner: owner.to_owned(), skipped })
+            }
+        }
+    }
+
+    fn save_as(&self, kind: &str, owner: &str, epoch: Epoch, sequence: u64, bytes: &[u8]) -> Result<()> {
         let newest = self.current_epoch(owner)?;
         if newest > epoch {
             return Err(Error::Fenced { owner: owner.to_owned(), ours: epoch, newest });
         }
-        let path = snapshot_path(owner, &snapshot_name(epoch, sequence))?;
+        let path = object_path(kind, owner, &snapshot_name(epoch, sequence))?;
         let sealed = Bytes::from(envelope::seal(owner, epoch, sequence, bytes)?);
         if self.objects.create(&path, sealed.clone())? == Created::Existed && self.objects.read(&path)? != sealed {
             return Err(Error::SequenceReused { owner: owner.to_owned(), epoch, sequence });
         }
-        self.forget_old_snapshots(owner)
+        self.forget_old(kind, owner)
     }
 
     /// The newest snapshot that can be used; `None` if there never was one.
@@ -112,16 +144,9 @@ impl SnapshotStore {
         mut accept: impl FnMut(&[u8]) -> std::result::Result<(), String>,
     ) -> Result<Option<Snapshot>> {
         let mut skipped = Vec::new();
-        for name in self.snapshots_newest_first(owner)? {
-            let path = snapshot_path(owner, &name)?;
-            let read = self.objects.read(&path)?;
-            let opened = envelope::open(owner, &read).and_then(|opened| {
-                if snapshot_name(opened.epoch, opened.sequence) != name {
-                    return Err(format!(
-                        "it is snapshot {} of epoch {} under another name",
-                        opened.sequence, opened.epoch
-                    ));
-                }
+        for name in self.newest_first(SNAPSHOTS, owner)? {
+            let path = object_path(SNAPSHOTS, owner, &name)?;
+            let opened = self.open_as(SNAPSHOTS, owner, &name)?.and_then(|opened| {
                 accept(&opened.content)?;
                 Ok(opened)
             });
@@ -139,17 +164,28 @@ impl SnapshotStore {
         if skipped.is_empty() { Ok(None) } else { Err(Error::NoneUsable { owner: owner.to_owned(), skipped }) }
     }
 
-    fn snapshots_newest_first(&self, owner: &str) -> Result<Vec<String>> {
-        let mut names = self.objects.names(&folder(owner, "snapshots")?)?;
+    /// Reads an object and unwraps it, or says why it can't be used.
+    fn open_as(&self, kind: &str, owner: &str, name: &str) -> Result<std::result::Result<envelope::Opened, String>> {
+        let read = self.objects.read(&object_path(kind, owner, name)?)?;
+        Ok(envelope::open(owner, &read).and_then(|opened| {
+            if snapshot_name(opened.epoch, opened.sequence) == name {
+                return Ok(opened);
+            }
+            Err(format!("it is snapshot {} of epoch {} under another name", opened.sequence, opened.epoch))
+        }))
+    }
+
+    fn newest_first(&self, kind: &str, owner: &str) -> Result<Vec<String>> {
+        let mut names = self.objects.names(&folder(owner, kind)?)?;
         names.retain(|name| parse_snapshot_name(name).is_some());
         names.sort_unstable_by(|a, b| b.cmp(a));
         Ok(names)
     }
 
-    fn forget_old_snapshots(&self, owner: &str) -> Result<()> {
+    fn forget_old(&self, kind: &str, owner: &str) -> Result<()> {
         let mut good = 0;
-        for name in self.snapshots_newest_first(owner)? {
-            let path = snapshot_path(owner, &name)?;
+        for name in self.newest_first(kind, owner)? {
+            let path = object_path(kind, owner, &name)?;
             if good >= KEPT {
                 self.objects.remove(&path)?;
             } else if !self.damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(path.as_ref()) {
@@ -170,7 +206,7 @@ impl SnapshotStore {
     }
 }
 
-fn folder(owner: &str, kind: &str) -> Result<Path> {
+pub(crate) fn folder(owner: &str, kind: &str) -> Result<Path> {
     let refuse = || Error::OwnerName { owner: owner.to_owned() };
     let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     if owner.is_empty() || owner.len() > 200 || owner.starts_with('.') || !owner.bytes().all(known) {
@@ -183,8 +219,8 @@ fn epoch_path(owner: &str, epoch: Epoch) -> Result<Path> {
     Ok(folder(owner, "epochs")?.join(format!("{:020}", epoch.0)))
 }
 
-fn snapshot_path(owner: &str, name: &str) -> Result<Path> {
-    Ok(folder(owner, "snapshots")?.join(name))
+fn object_path(kind: &str, owner: &str, name: &str) -> Result<Path> {
+    Ok(folder(owner, kind)?.join(name))
 }
 
 fn snapshot_name(epoch: Epoch, sequence: u64) -> String {

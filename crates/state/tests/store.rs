@@ -166,3 +166,45 @@ fn it_works_and_is_dropped_within_another_runtime() {
         assert_eq!(store.load("process").unwrap().unwrap().bytes, b"state");
     });
 }
+
+#[test]
+fn the_newest_log_is_used_or_nothing_is() {
+    let (directory, store) = store();
+    assert!(store.load_log("process").unwrap().is_none());
+    let first = store.claim_epoch("process").unwrap();
+    for (sequence, text) in [(1, "a"), (2, "ab"), (3, "abc")] {
+        store.save_log("process", first, sequence, text.as_bytes()).unwrap();
+        assert_eq!(store.load_log("process").unwrap().unwrap().bytes, text.as_bytes());
+    }
+    assert!(store.load("process").unwrap().is_none(), "a log is no snapshot");
+    let second = store.claim_epoch("process").unwrap();
+    assert!(matches!(store.save_log("process", first, 4, b"zombie"), Err(Error::Fenced { .. })));
+    store.save_log("process", second, 4, b"abcd").unwrap();
+    let log = directory.path().join("process/log");
+    assert_eq!(std::fs::read_dir(&log).unwrap().count(), 2);
+    let newest = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let mut bytes = std::fs::read(&newest).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&newest, bytes).unwrap();
+    assert!(matches!(store.load_log("process"), Err(Error::LogDamaged { .. })));
+}
+
+#[test]
+fn contents_are_named_by_their_hash_and_checked_by_it() {
+    let (directory, store) = store();
+    let hash = store.keep_content("process", b"rows").unwrap();
+    assert_eq!(hash, state::content_hash(b"rows"));
+    assert_eq!(store.keep_content("process", b"rows").unwrap(), hash);
+    assert_eq!(store.content("process", &hash).unwrap(), b"rows");
+    let other = store.keep_content("process", b"other rows").unwrap();
+    let folder = directory.path().join("process/contents");
+    std::fs::copy(folder.join(&other), folder.join(&hash)).unwrap();
+    assert!(matches!(store.content("process", &hash), Err(Error::ContentDamaged { .. })));
+    // Kept again, it is whole again.
+    store.keep_content("process", b"rows").unwrap();
+    assert_eq!(store.content("process", &hash).unwrap(), b"rows");
+    store.forget_content("process", &hash).unwrap();
+    store.forget_content("process", &hash).unwrap();
+    assert_eq!(store.contents("process").unwrap(), [other]);
+    assert!(store.content("process", &hash).is_err());
+}
