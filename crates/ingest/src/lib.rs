@@ -13,11 +13,13 @@
 //! | `files` | reads files, from any row on |
 //! | `http` | `POST /v1/streams/{name}/records` |
 //! | `generate` | makes payments, or records of any stream, on an open-loop schedule |
-//! | `reference` | loads reference tables from files |
+//! | `reference` | loads reference tables from files; checks their keys |
+//! | `compacted` | a compacted topic as a reference table |
 //! | `encode`, `key` | rows as Kafka records; the text of a key |
 //! | `coerce` | values of files and JSON, brought to a stream's types |
 
 mod coerce;
+pub mod compacted;
 pub mod encode;
 pub mod files;
 pub mod generate;

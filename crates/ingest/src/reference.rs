@@ -1,7 +1,7 @@
-//! Reference tables from files: small tables that queries join with, loaded whole.
+//! Reference tables: small tables that queries join with, loaded whole.
 //!
-//! In: a CSV or Parquet file, the schema if it is declared, the key. Out: one batch. Promised: every row of the file is in it and its key
-//! is unique and not NULL, or the table is refused as a whole, since a join with half a table gives wrong results without a sign.
+//! In: a CSV or Parquet file, or the rows of another system; the schema, the key. Out: one batch. Promised: every row is in it and its
+//! key is unique and not NULL, or the table is refused as a whole, since a join with half a table gives wrong results without a sign.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,13 +17,25 @@ use crate::coerce::type_name;
 use crate::files::{FileError, FileOptions, FileReader, Format, RejectedRow, closest};
 use crate::key::KeyColumn;
 
-/// Most memory that a table takes. Joins hold it in memory, beside its successor while it is refreshed.
-pub const REFERENCE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// What is to be loaded.
+#[derive(Debug, Clone)]
+pub struct ReferenceOptions {
+    /// The schema; inferred from the file, as [`infer_schema`] says, if not given.
+    pub schema: Option<SchemaRef>,
+    /// The key's columns.
+    pub key: Vec<String>,
+    /// Whether a key may be there once only. Where rows are valid for a time, it may be there for several times.
+    pub is_unique: bool,
+    /// What separates the fields of a CSV file, if it isn't what the file's name says.
+    pub delimiter: Option<u8>,
+    /// Most bytes that the rows may take. Joins hold them in memory, beside their successors while the table is refreshed.
+    pub bytes_max: usize,
+}
 
 /// A loaded table.
 #[derive(Debug, Clone)]
 pub struct ReferenceTable {
-    /// All rows, in the order of the file.
+    /// All rows, in the order in which they came.
     pub batch: RecordBatch,
     /// The declared schema, or the inferred one.
     pub schema: SchemaRef,
@@ -105,10 +117,12 @@ pub enum ReferenceError {
         data_type: String,
     },
     /// It doesn't fit in memory.
-    #[error("reference table {path} takes more than {} MiB of memory", REFERENCE_BYTES_MAX / 1024 / 1024)]
+    #[error("reference table {path} takes more than {} MB of memory, which its setting `memory` allows", .bytes_max / 1_000_000)]
     TooLarge {
         /// The file.
         path: String,
+        /// The limit.
+        bytes_max: usize,
     },
     /// The types of such files aren't inferred.
     #[error("can't infer the columns of {path}: use CSV or Parquet, or declare the schema")]
@@ -131,21 +145,38 @@ impl Classified for ReferenceError {
     }
 }
 
-/// Loads a table. Without a declared schema it is inferred, as [`infer_schema`] says.
+/// Loads a table from a file.
 ///
 /// # Errors
 /// When the file can't be read or is empty, a row doesn't fit, or the key is missing, NULL or not unique.
-pub fn load(path: &Path, declared: Option<&SchemaRef>, key: &[String]) -> Result<ReferenceTable, ReferenceError> {
-    let schema = match declared {
+pub fn load(path: &Path, options: &ReferenceOptions) -> Result<ReferenceTable, ReferenceError> {
+    let schema = match &options.schema {
         Some(schema) => Arc::clone(schema),
-        None => infer_schema(path, key)?,
+        None => infer_schema(path, &options.key)?,
     };
-    check_key_columns(path, &schema, key)?;
-    let batch = read_all(path, &schema)?;
+    let shown = path.display().to_string();
+    check_key_columns(&shown, &schema, &options.key)?;
+    let batch = read_all(path, &schema, options)?;
     if batch.num_rows() == 0 {
-        return Err(ReferenceError::NoRows { path: path.display().to_string() });
+        return Err(ReferenceError::NoRows { path: shown });
     }
-    check_keys(path, &batch, key)?;
+    of_rows(&shown, batch, &options.key, options.is_unique)
+}
+
+/// A table of rows that were read elsewhere. `source` names that place in errors. It may be empty: a file without rows is a mistake, a
+/// table of a database may have none yet.
+///
+/// # Errors
+/// When the key is missing, NULL, or not unique where it has to be.
+pub fn of_rows(
+    source: &str,
+    batch: RecordBatch,
+    key: &[String],
+    is_unique: bool,
+) -> Result<ReferenceTable, ReferenceError> {
+    let schema = batch.schema();
+    check_key_columns(source, &schema, key)?;
+    check_keys(source, &batch, key, is_unique)?;
     Ok(ReferenceTable { batch, schema, key: key.to_vec() })
 }
 
@@ -192,10 +223,10 @@ fn infer_csv(path: &Path) -> Result<Vec<(String, arrow_schema::DataType)>, Refer
     Ok(names.into_iter().zip(columns.iter().map(ColumnInference::data_type)).collect())
 }
 
-fn check_key_columns(path: &Path, schema: &SchemaRef, key: &[String]) -> Result<(), ReferenceError> {
+fn check_key_columns(path: &str, schema: &SchemaRef, key: &[String]) -> Result<(), ReferenceError> {
     match key.iter().find(|column| schema.column_with_name(column).is_none()) {
         Some(column) => Err(ReferenceError::NoKeyColumn {
-            path: path.display().to_string(),
+            path: path.to_owned(),
             column: column.clone(),
             suggestion: closest(column, schema.fields().iter().map(|field| field.name().as_str())),
         }),
@@ -203,15 +234,16 @@ fn check_key_columns(path: &Path, schema: &SchemaRef, key: &[String]) -> Result<
     }
 }
 
-fn read_all(path: &Path, schema: &SchemaRef) -> Result<RecordBatch, ReferenceError> {
+fn read_all(path: &Path, schema: &SchemaRef, options: &ReferenceOptions) -> Result<RecordBatch, ReferenceError> {
     const TOLD_MAX: usize = 5;
     let (mut batches, mut bytes) = (Vec::new(), 0);
     let (mut count, mut first) = (0, Vec::new());
-    for batch in FileReader::open(path, schema, &FileOptions::default())? {
+    let file = FileOptions { delimiter: options.delimiter, ..FileOptions::default() };
+    for batch in FileReader::open(path, schema, &file)? {
         let batch = batch?;
         bytes += batch.batch.get_array_memory_size();
-        if bytes > REFERENCE_BYTES_MAX {
-            return Err(ReferenceError::TooLarge { path: path.display().to_string() });
+        if bytes > options.bytes_max {
+            return Err(ReferenceError::TooLarge { path: path.display().to_string(), bytes_max: options.bytes_max });
         }
         count += batch.rejected.len();
         let room = TOLD_MAX - first.len();
@@ -225,12 +257,12 @@ fn read_all(path: &Path, schema: &SchemaRef) -> Result<RecordBatch, ReferenceErr
     whole.map_err(|error| FileError::Internal { what: format!("joining batches: {error}") }.into())
 }
 
-fn check_keys(path: &Path, batch: &RecordBatch, key: &[String]) -> Result<(), ReferenceError> {
+fn check_keys(path: &str, batch: &RecordBatch, key: &[String], is_unique: bool) -> Result<(), ReferenceError> {
     let mut columns = Vec::with_capacity(key.len());
     for name in key {
         let column = batch.column_by_name(name).and_then(|column| KeyColumn::new(column.as_ref()));
         let column = column.ok_or_else(|| ReferenceError::UnsupportedColumn {
-            path: path.display().to_string(),
+            path: path.to_owned(),
             column: name.clone(),
             data_type: "no type that a key can have".into(),
         })?;
@@ -242,10 +274,13 @@ fn check_keys(path: &Path, batch: &RecordBatch, key: &[String]) -> Result<(), Re
         for (name, column) in &columns {
             let mut part = Vec::new();
             if !column.write(row, &mut part) {
-                let (path, column) = (path.display().to_string(), (*name).clone());
+                let (path, column) = (path.to_owned(), (*name).clone());
                 return Err(ReferenceError::NullKey { path, column, row });
             }
             parts.push(part);
+        }
+        if !is_unique {
+            continue;
         }
         match seen.entry(parts) {
             Entry::Vacant(entry) => {
@@ -253,7 +288,7 @@ fn check_keys(path: &Path, batch: &RecordBatch, key: &[String]) -> Result<(), Re
             }
             Entry::Occupied(entry) => {
                 let key = entry.key().iter().map(|part| String::from_utf8_lossy(part)).collect::<Vec<_>>().join(", ");
-                let (path, first) = (path.display().to_string(), *entry.get());
+                let (path, first) = (path.to_owned(), *entry.get());
                 return Err(ReferenceError::DuplicateKey { path, first, second: row, key });
             }
         }
@@ -271,7 +306,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("table.csv");
         std::fs::write(&path, content).unwrap();
-        load(&path, None, &key.iter().map(|column| (*column).to_owned()).collect::<Vec<_>>())
+        load(&path, &options(None, key))
+    }
+
+    fn options(schema: Option<SchemaRef>, key: &[&str]) -> ReferenceOptions {
+        let key = key.iter().map(|column| (*column).to_owned()).collect();
+        ReferenceOptions { schema, key, is_unique: true, delimiter: None, bytes_max: 1_000_000 }
     }
 
     #[test]
@@ -312,12 +352,20 @@ mod tests {
         assert!(error("id,a\n1,x\n2\n").to_string().contains("1 rows don't fit: row 1 (line 3): it has 1 fields"));
         assert!(matches!(error("id,a\n"), ReferenceError::NoRows { .. }));
         assert!(matches!(error(""), ReferenceError::File(FileError::Empty { .. })));
-        let missing = load(Path::new("no/such/table.csv"), None, &[]).unwrap_err();
+        let missing = load(Path::new("no/such/table.csv"), &options(None, &[])).unwrap_err();
         assert!(matches!(missing, ReferenceError::File(FileError::Open { .. })));
         let declared = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("table.csv");
         std::fs::write(&path, "id\nx\n").unwrap();
-        assert!(matches!(load(&path, Some(&declared), &["id".into()]), Err(ReferenceError::Rows { count: 1, .. })));
+        let loaded = load(&path, &options(Some(declared), &["id"]));
+        assert!(matches!(loaded, Err(ReferenceError::Rows { count: 1, .. })));
+        let columns =
+            Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("a", DataType::Int64, true)]);
+        let declared = options(Some(Arc::new(columns)), &["id"]);
+        let small = ReferenceOptions { bytes_max: 10, delimiter: Some(b';'), ..declared };
+        std::fs::write(&path, "id;a\n1;2\n").unwrap();
+        assert!(matches!(load(&path, &small), Err(ReferenceError::TooLarge { bytes_max: 10, .. })));
+        assert!(load(&path, &ReferenceOptions { bytes_max: 1_000_000, ..small }).is_ok());
     }
 }

@@ -24,6 +24,8 @@ pub const RAW_TIMESTAMP_MS: &str = "ts.raw.timestamp_ms";
 pub const FIRST_OFFSET: &str = "ts.first.offset";
 /// Header of result records: generation, rows and finality as `generation:rows:final`.
 pub const VERSION: &str = "ts.version";
+/// Versions of the reference tables that a result was joined with: `name=number`, separated by commas.
+pub const REFERENCES: &str = "ts.references";
 /// Header of raw records that were loaded: name of the file.
 pub const LOAD_FILE: &str = "ts.load.file";
 /// Header of raw records that were loaded: row in the file, counted from 0, decimal.

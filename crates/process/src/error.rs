@@ -139,6 +139,24 @@ pub enum ReferenceError {
         /// Row that has it again.
         second: usize,
     },
+    /// Two rows of a key are valid at the same time.
+    #[error("reference table {reference} has two rows with the key ({key}) that are valid at the same time")]
+    Overlap {
+        /// Name of the table.
+        reference: String,
+        /// The key's values.
+        key: String,
+    },
+    /// A row is valid at no time.
+    #[error(
+        "reference table {reference} has a row with the key ({key}) that ends before it begins, or begins when another does"
+    )]
+    EmptyInterval {
+        /// Name of the table.
+        reference: String,
+        /// The key's values.
+        key: String,
+    },
     /// A key column's type can't be looked up by, or the table is too large to number its rows.
     #[error("reference table {reference} can't be indexed: {reason}")]
     Unindexable {

@@ -19,7 +19,7 @@
 //! | `options`, `error`, `metrics` | settings, failures, counters |
 //! | `bound` | what a query's state may cost, before it runs |
 //! | `operator` | the parts of one query put together |
-//! | `reference` | reference tables and the join with them |
+//! | `reference/` | reference tables, the join with them, and the log of their versions |
 //! | `rows` | joins and filter; row-by-row results |
 //! | `keys` | rows' keys as bytes with their hashes |
 //! | `window/assign` | which windows a row is in |
@@ -49,3 +49,6 @@ pub use metrics::Metrics;
 pub use operator::QueryOperator;
 pub use options::{OperatorOptions, Source};
 pub use reference::ReferenceData;
+pub use reference::content::{in_key_order, read_rows, row_order, write_rows};
+pub use reference::log::{LoggedVersion, ReferenceLog};
+pub use reference::validity::Validity;

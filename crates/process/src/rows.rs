@@ -35,6 +35,7 @@ struct Join {
     data: Arc<ReferenceData>,
     kind: JoinKind,
     keys: Vec<Expression>,
+    as_of: Option<Expression>,
     /// Names and types of the table's columns that the query reads.
     wanted: Vec<(String, DataType)>,
     /// Their indexes in the table as it is now.
@@ -61,6 +62,7 @@ impl RowPipeline {
                 data: Arc::clone(data),
                 kind: join.kind,
                 keys: join.stream_keys.clone(),
+                as_of: join.as_of.clone(),
                 wanted: wanted.collect(),
                 columns: Vec::new(),
             };
@@ -136,7 +138,8 @@ impl RowPipeline {
 
     fn join(&self, at: usize, join: &Join, rows: &RecordBatch, metrics: &mut Metrics) -> Result<RecordBatch, Cause> {
         let keys: Result<Vec<_>, _> = join.keys.iter().map(|key| key.evaluate(rows)).collect();
-        let joined = reference::join(&join.data, join.kind, &keys?, rows.num_rows(), &join.columns)?;
+        let times = join.as_of.as_ref().map(|time| time.evaluate(rows)).transpose()?;
+        let joined = reference::join(&join.data, join.kind, &keys?, rows.num_rows(), times.as_ref(), &join.columns)?;
         let mut columns = match joined.kept {
             None => rows.columns().to_vec(),
             Some(kept) => {

@@ -40,5 +40,7 @@ mod types;
 pub use load::PROJECT_FILE;
 pub use merge::{ENVIRONMENT_PREFIX, Overrides};
 pub use problem::{Place, Problem, ProjectErrors, Rendering, Severity};
-pub use project::{EffectiveSetting, Input, Project, Reference, ReferenceSource, Rule, Stream};
+pub use project::{
+    EffectiveSetting, Input, PostgresRelation, Project, Reference, ReferenceSource, Rule, Stream, Validity,
+};
 pub use settings::{Engine, Secret, SecretError, Settings};

@@ -7,7 +7,7 @@ use arrow_schema::SchemaRef;
 
 use crate::merge::Overrides;
 use crate::problem::ProjectErrors;
-use crate::settings::{Columns, Duplicates, Duration, Engine, Retention, Secret, Settings};
+use crate::settings::{Columns, Duplicates, Duration, Engine, RecordKey, Retention, Secret, Settings};
 
 /// A checked project. Everything in it fits together.
 #[derive(Debug, Clone)]
@@ -125,10 +125,23 @@ pub struct Reference {
     pub key: Vec<String>,
     /// Columns with the types that rows are read as. An empty field of a CSV file is NULL.
     pub schema: SchemaRef,
+    /// The columns that say for how long a row is valid, if rows are.
+    pub validity: Option<Validity>,
     /// What separates the columns of a CSV file.
     pub delimiter: u8,
-    /// How often it is read again.
+    /// How often it is looked for changes.
     pub refresh: Duration,
+    /// Bytes that the rows may take.
+    pub memory_bytes: u64,
+}
+
+/// The columns that say for how long a row of a reference table is valid: timestamps or dates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validity {
+    /// Column with the first time at which it is.
+    pub from: String,
+    /// Column with the first time at which it no longer is; without it, a row is valid until the next one of its key.
+    pub to: Option<String>,
 }
 
 /// Where a reference table's rows are.
@@ -136,15 +149,33 @@ pub struct Reference {
 pub enum ReferenceSource {
     /// A CSV or Parquet file, told by its extension; the path is ready to be opened.
     File(PathBuf),
-    /// A table or view in PostgreSQL.
+    /// A table, view or query in PostgreSQL.
     Postgres {
         /// Server; `None` for the project's own.
         url: Option<String>,
         /// Password for `url`.
         password: Option<Secret>,
-        /// `schema.table`.
-        table: String,
+        /// What is read there.
+        relation: PostgresRelation,
+        /// Channel on which changes are announced.
+        notify: Option<String>,
     },
+    /// A compacted topic.
+    Topic {
+        /// Its full name.
+        topic: String,
+        /// Where the key columns are; in the value if `None`.
+        record_key: Option<RecordKey>,
+    },
+}
+
+/// What is read in PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PostgresRelation {
+    /// A table or view, as `schema.table`.
+    Table(String),
+    /// A SELECT.
+    Query(String),
 }
 
 /// A file with records of a stream.

@@ -25,7 +25,11 @@ impl Loader {
             catalog.streams.insert(stream.name.clone(), table);
         }
         for reference in references {
-            let table = sql::ReferenceTable { schema: reference.schema.clone(), key: reference.key.clone() };
+            let table = sql::ReferenceTable {
+                schema: reference.schema.clone(),
+                key: reference.key.clone(),
+                has_validity: reference.validity.is_some(),
+            };
             catalog.references.insert(reference.name.clone(), table);
         }
         let files = self.query_files();

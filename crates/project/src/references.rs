@@ -11,10 +11,19 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use crate::load::Loader;
 use crate::problem::Found;
-use crate::project::{Reference, ReferenceSource};
-use crate::settings::ReferenceSettings;
+use crate::project::{PostgresRelation, Reference, ReferenceSource, Validity};
+use crate::settings::{Duration, RecordKey, ReferenceSettings};
 use crate::suggest;
 use crate::types;
+
+/// Settings that mean something for some kinds of sources alone.
+const OF_KINDS: [(&str, &[&str]); 5] = [
+    ("record_key", &["topic"]),
+    ("url", &["table", "query"]),
+    ("password", &["table", "query"]),
+    ("notify", &["table", "query"]),
+    ("delimiter", &["file"]),
+];
 
 /// What a file or a declaration says about a table.
 pub(crate) struct TableColumns(Vec<(String, DataType)>);
@@ -43,31 +52,68 @@ impl Loader {
     }
 
     fn reference(&mut self, name: &str, settings: &ReferenceSettings) -> Option<Reference> {
-        let source_and_columns = match (&settings.file, &settings.table) {
-            (Some(file), None) => self.reference_file(name, file, settings),
-            (None, Some(table)) => self.reference_table(name, table, settings),
-            (both, _) => {
-                let message = match both {
-                    Some(_) => format!("`reference.{name}` has both a file and a table"),
-                    None => format!("`reference.{name}` has neither a file nor a table"),
+        let sources = [
+            ("file", &settings.file),
+            ("table", &settings.table),
+            ("query", &settings.query),
+            ("topic", &settings.topic),
+        ];
+        let given: Vec<(&str, &String)> =
+            sources.iter().filter_map(|(kind, value)| Some((*kind, value.as_ref()?))).collect();
+        let source_and_columns = match given.as_slice() {
+            [(kind, value)] if self.check_belonging(name, kind) => match *kind {
+                "file" => self.reference_file(name, value, settings),
+                kind => self.reference_elsewhere(name, kind, settings),
+            },
+            [_] => None,
+            given => {
+                let kinds: Vec<String> = given.iter().map(|(kind, _)| format!("`{kind}`")).collect();
+                let message = match given {
+                    [] => format!("`reference.{name}` doesn't say where its rows are"),
+                    _ => format!("`reference.{name}` has {}, and rows come from one place", kinds.join(" and ")),
                 };
                 let left_out = self.left_out.iter().any(|path| path.starts_with(&format!("reference.{name}.")));
                 if !left_out {
-                    let help = "give `file` (a CSV or Parquet file) or `table` (a table in PostgreSQL)";
+                    let help = "give `file` (a CSV or Parquet file), `table` or `query` (in PostgreSQL), or `topic`";
                     self.found.push(Found::error(self.tree.key_place(&["reference", name]), message).help(help));
                 }
                 None
             }
         };
         let key = settings.key.0.clone();
-        let complete = source_and_columns.filter(|(_, columns)| self.check_key(name, &key, columns));
+        let complete = source_and_columns.filter(|(_, columns)| {
+            let right = self.check_key(name, &key, columns);
+            self.check_validity(name, settings, columns) && right
+        });
         let Some((source, columns)) = complete else {
             self.unknown_tables.insert(name.to_owned());
             return None;
         };
-        let delimiter = delimiter(settings);
-        let schema = columns.schema(&key);
-        Some(Reference { name: name.to_owned(), source, key, schema, delimiter, refresh: settings.refresh })
+        Some(Reference {
+            name: name.to_owned(),
+            source,
+            schema: columns.schema(&key),
+            key,
+            validity: validity(settings),
+            delimiter: delimiter(settings),
+            refresh: settings.refresh.unwrap_or_else(|| default_refresh(settings)),
+            memory_bytes: settings.memory.0,
+        })
+    }
+
+    /// Settings that have no effect with this kind of source are mistakes.
+    fn check_belonging(&mut self, name: &str, kind: &str) -> bool {
+        let mut right = true;
+        for (setting, kinds) in OF_KINDS {
+            if self.tree.find(&["reference", name, setting]).is_some() && !kinds.contains(&kind) {
+                let place = self.tree.key_place(&["reference", name, setting]);
+                let owners: Vec<String> = kinds.iter().map(|kind| format!("a `{kind}`")).collect();
+                let message = format!("`{setting}` belongs to {}, and this is a {kind}", owners.join(" or "));
+                self.found.push(Found::error(place, message).help("take it out"));
+                right = false;
+            }
+        }
+        right
     }
 
     fn check_key(&mut self, name: &str, key: &[String], columns: &TableColumns) -> bool {
@@ -93,23 +139,74 @@ impl Loader {
         right
     }
 
-    fn reference_table(
+    /// The columns of the validity are there, and are times.
+    fn check_validity(&mut self, name: &str, settings: &ReferenceSettings, columns: &TableColumns) -> bool {
+        let mut right = true;
+        if settings.valid_from.is_none() && settings.valid_to.is_some() {
+            let place = self.tree.key_place(&["reference", name, "valid_to"]);
+            let message = format!("`reference.{name}` says when its rows end and not when they begin");
+            self.found
+                .push(Found::error(place, message).help("give `valid_from` too; NULL there is from the beginning"));
+            right = false;
+        }
+        for (setting, column) in [("valid_from", &settings.valid_from), ("valid_to", &settings.valid_to)] {
+            let Some(column) = column else { continue };
+            let place = self.place(&["reference", name, setting]);
+            let found = match columns.0.iter().find(|(other, _)| other == column) {
+                Some((_, DataType::Timestamp(..) | DataType::Date32)) => continue,
+                Some((_, other)) => {
+                    let message = format!("`{setting}` is the column `{column}`, which is {}", types::name(other));
+                    let help = format!("a time is needed; declare it: `columns: {{ {column}: timestamp }}`");
+                    Found::error(place, message).help(help)
+                }
+                None => {
+                    let help = suggest::help(column, columns.names(), "its columns are");
+                    let message = format!("the reference table `{name}` has no column `{column}`");
+                    Found::error(place, message).maybe_help(help)
+                }
+            };
+            self.found.push(found);
+            right = false;
+        }
+        right
+    }
+
+    /// A source that isn't asked when a project is checked: its columns are declared.
+    fn reference_elsewhere(
         &mut self,
         name: &str,
-        table: &str,
+        kind: &str,
         settings: &ReferenceSettings,
     ) -> Option<(ReferenceSource, TableColumns)> {
         if settings.columns.is_empty() {
-            let place = self.tree.key_place(&["reference", name, "table"]);
+            let place = self.tree.key_place(&["reference", name, kind]);
             let help = "list the columns that queries need: `columns: { merchant_id: text, fee: \"decimal(6,4)\" }`";
-            let message = format!("`reference.{name}` is a table in PostgreSQL, and its `columns` aren't given");
+            let place_of_rows = if kind == "topic" { "Kafka" } else { "PostgreSQL" };
+            let message = format!("`reference.{name}` is a {kind} in {place_of_rows}, and its `columns` aren't given");
             self.found.push(Found::error(place, message).help(help));
             return None;
         }
+        if let Some(topic) = &settings.topic {
+            if settings.record_key == Some(RecordKey::Text) && settings.key.0.len() != 1 {
+                let place = self.place(&["reference", name, "record_key"]);
+                let message =
+                    format!("a record's key that is text holds one column, and the key has {}", settings.key.0.len());
+                let help = "write `record_key: avro`, or take it out if the columns are in the value";
+                self.found.push(Found::error(place, message).help(help));
+                return None;
+            }
+            let source = ReferenceSource::Topic { topic: topic.clone(), record_key: settings.record_key };
+            return Some((source, TableColumns(declared(settings))));
+        }
+        let relation = match (&settings.table, &settings.query) {
+            (Some(table), _) => PostgresRelation::Table(table.clone()),
+            (None, query) => PostgresRelation::Query(query.clone().unwrap_or_default()),
+        };
         let source = ReferenceSource::Postgres {
             url: settings.url.clone(),
             password: settings.password.clone(),
-            table: table.to_owned(),
+            relation,
+            notify: settings.notify.clone(),
         };
         Some((source, TableColumns(declared(settings))))
     }
@@ -120,12 +217,6 @@ impl Loader {
         file: &str,
         settings: &ReferenceSettings,
     ) -> Option<(ReferenceSource, TableColumns)> {
-        if let Some(unused) =
-            ["url", "password"].iter().find(|unused| self.tree.find(&["reference", name, unused]).is_some())
-        {
-            let place = self.tree.key_place(&["reference", name, unused]);
-            self.found.push(Found::error(place, format!("`{unused}` belongs to a `table`, and this is a file")));
-        }
         let place = self.place(&["reference", name, "file"]);
         let path = self.directory.join(file);
         let shown = self.shown(file);
@@ -167,6 +258,14 @@ impl Loader {
         }
         right
     }
+}
+
+fn default_refresh(settings: &ReferenceSettings) -> Duration {
+    Duration::from_secs(if settings.topic.is_some() { 1 } else { 60 })
+}
+
+fn validity(settings: &ReferenceSettings) -> Option<Validity> {
+    Some(Validity { from: settings.valid_from.clone()?, to: settings.valid_to.clone() })
 }
 
 /// What separates the columns of a table's CSV file.

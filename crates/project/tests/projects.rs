@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use project::{Overrides, Project, ReferenceSource, template};
+use project::{Overrides, PostgresRelation, Project, ReferenceSource, template};
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
@@ -151,7 +151,9 @@ fn references_of_all_kinds_have_columns() {
         fees.schema.fields().iter().map(|field| format!("{} {}", field.data_type(), field.is_nullable())).collect();
     assert_eq!(types, ["Int64 false", "Utf8 false", "Decimal128(18, 2) true", "Utf8 true"]);
     let limits = project.reference("limits").unwrap();
-    assert!(matches!(&limits.source, ReferenceSource::Postgres { table, .. } if table == "risk.limits"));
+    assert!(
+        matches!(&limits.source, ReferenceSource::Postgres { relation: PostgresRelation::Table(table), .. } if table == "risk.limits")
+    );
 }
 
 #[test]

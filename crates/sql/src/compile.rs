@@ -172,7 +172,8 @@ fn assemble(
     parts: Parts,
 ) -> Bound<Query> {
     let mut read: Vec<String> = Vec::new();
-    let trees = parts.over_row.iter().chain(&filter).chain(from.joins.iter().flat_map(|join| &join.keys));
+    let of_joins = from.joins.iter().flat_map(|join| join.keys.iter().chain(&join.as_of));
+    let trees = parts.over_row.iter().chain(&filter).chain(of_joins);
     for tree in trees {
         read.extend(tree.read_columns().0);
     }
@@ -193,8 +194,9 @@ fn assemble(
         for key in draft.keys {
             stream_keys.push(expression(binder, key)?);
         }
+        let as_of = draft.as_of.map(|time| expression(binder, time)).transpose()?;
         let reference = draft.reference;
-        joins.push(Join { reference, kind: draft.kind, stream_keys, reference_columns, output_columns });
+        joins.push(Join { reference, kind: draft.kind, stream_keys, as_of, reference_columns, output_columns });
     }
     let filter = filter.map(|filter| expression(binder, filter)).transpose()?;
     let mut output = Vec::new();

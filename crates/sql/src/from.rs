@@ -11,7 +11,7 @@ use sqlparser::ast::{
 
 use crate::bind::{Binder, Bound, Place, Reported, a_type, case, coerce};
 use crate::diagnostic::{list, nearest};
-use crate::plan::{Catalog, JoinKind, ReferenceTable};
+use crate::plan::{Catalog, JoinKind, ReferenceTable, StreamTable};
 use crate::scope::{Scope, ScopeTable};
 use crate::typed::{Comparison, Kind, Typed};
 use crate::types;
@@ -24,6 +24,8 @@ pub(crate) struct JoinDraft {
     pub(crate) kind: JoinKind,
     /// One per key column of the reference, of that column's type.
     pub(crate) keys: Vec<Typed>,
+    /// The stream's event time, if the table's rows are valid for a time.
+    pub(crate) as_of: Option<Typed>,
 }
 
 /// What FROM gives.
@@ -195,7 +197,13 @@ impl Binder<'_> {
             }
         }
         let keys = self.key(&table, reference, kind, equalities, &mut drafts.conditions)?;
-        drafts.joins.push(JoinDraft { reference: name.clone(), alias: table.alias, kind, keys });
+        let stream = catalog.streams.get(&drafts.stream).filter(|_| reference.has_validity);
+        let event_time = |stream: &StreamTable| {
+            let field = stream.schema.field_with_name(&stream.event_time).ok()?;
+            Some(Typed::column(field.name(), field.data_type().clone(), field.is_nullable(), table.span.clone()))
+        };
+        let as_of = stream.and_then(event_time);
+        drafts.joins.push(JoinDraft { reference: name.clone(), alias: table.alias, kind, keys, as_of });
         Ok(())
     }
 

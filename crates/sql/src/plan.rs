@@ -50,8 +50,10 @@ pub struct StreamTable {
 pub struct ReferenceTable {
     /// Columns.
     pub schema: SchemaRef,
-    /// Columns of the key, which is unique.
+    /// Columns of the key, which is unique at any time.
     pub key: Vec<String>,
+    /// Whether its rows are valid for a time: a row of the stream is joined with the one that is valid at its event time.
+    pub has_validity: bool,
 }
 
 /// When a window's content is published.
@@ -136,6 +138,8 @@ pub struct Join {
     /// Expressions over the row so far (the stream's columns and those of earlier joins), one per column of the reference's key and
     /// in the key's order, each of that column's type. A NULL in any of them has no partner.
     pub stream_keys: Vec<Expression>,
+    /// The time at which the table's row must be valid, for a table whose rows have a validity.
+    pub as_of: Option<Expression>,
     /// Columns of the reference that the query reads, in the reference's order; may be empty.
     pub reference_columns: Vec<String>,
     /// Names under which they are appended to the row: `<alias>.<column>`, one per `reference_columns`.
@@ -258,7 +262,8 @@ impl Query {
             };
             let keys: Vec<String> = join.stream_keys.iter().map(ToString::to_string).collect();
             let columns = join.reference_columns.join(", ");
-            writeln!(out, "   └─ {kind} join {} by ({}), appends ({columns})", join.reference, keys.join(", "))?;
+            let as_of = join.as_of.as_ref().map(|time| format!(" as of {time}")).unwrap_or_default();
+            writeln!(out, "   └─ {kind} join {} by ({}){as_of}, appends ({columns})", join.reference, keys.join(", "))?;
         }
         writeln!(out, "   └─ stream {} ({})", self.stream, self.input_columns.join(", "))
     }

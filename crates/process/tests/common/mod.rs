@@ -78,7 +78,7 @@ pub(crate) fn operator_with(text: &str, options: OperatorOptions) -> QueryOperat
         streams: [("payments".into(), StreamTable { schema: stream_schema(), event_time: "event_time".into() })].into(),
         references: [(
             "merchants".into(),
-            ReferenceTable { schema: merchants.batch().schema(), key: vec!["merchant_id".into()] },
+            ReferenceTable { schema: merchants.batch().schema(), key: vec!["merchant_id".into()], has_validity: false },
         )]
         .into(),
     };

@@ -62,7 +62,9 @@ impl Loader {
         let key: Option<Vec<usize>> =
             settings.key.0.iter().map(|column| header.iter().position(|name| name == column)).collect();
         let key = key.unwrap_or_default();
-        let mut rows = Rows { header: &header, declared: &declared, key: &key, keys: HashMap::new() };
+        // Of a key with several rows, the loader checks that they are valid at different times.
+        let is_unique = settings.valid_from.is_none();
+        let mut rows = Rows { header: &header, declared: &declared, key: &key, is_unique, keys: HashMap::new() };
         match rows.types(&mut reader) {
             Ok(types) => Some(TableColumns(header.iter().cloned().zip(types).collect())),
             Err(mistake) => {
@@ -140,6 +142,7 @@ struct Rows<'r> {
     header: &'r [String],
     declared: &'r [Option<DataType>],
     key: &'r [usize],
+    is_unique: bool,
     /// Line in which each key was seen.
     keys: HashMap<Vec<u8>, u64>,
 }
@@ -186,7 +189,7 @@ impl Rows<'_> {
                 return Err(mistake(format!("the key column `{column}` is empty"), None, None));
             }
         }
-        if self.key.is_empty() {
+        if self.key.is_empty() || !self.is_unique {
             return Ok(());
         }
         let mut key = Vec::new();

@@ -53,7 +53,7 @@ impl Loader {
                 }
             }
         }
-        match check_keys(builder, &settings.key.0) {
+        match check_keys(builder, &settings.key.0, settings.valid_from.is_none()) {
             Ok(()) => Some(TableColumns(columns)),
             Err(message) => {
                 let help = "each row needs a key of its own; `key` may list several columns";
@@ -65,7 +65,7 @@ impl Loader {
 }
 
 /// Reads the key columns alone. Columns that aren't there are somebody else's error.
-fn check_keys(builder: ParquetRecordBatchReaderBuilder<File>, key: &[String]) -> Result<(), String> {
+fn check_keys(builder: ParquetRecordBatchReaderBuilder<File>, key: &[String], is_unique: bool) -> Result<(), String> {
     let names: Vec<&str> = key.iter().map(String::as_str).collect();
     if names.iter().any(|name| builder.schema().field_with_name(name).is_err()) {
         return Ok(());
@@ -85,7 +85,7 @@ fn check_keys(builder: ParquetRecordBatchReaderBuilder<File>, key: &[String]) ->
             }
             let parts: Vec<String> = columns.iter().map(|column| column.value(row).to_string()).collect();
             let shown = parts.join(", ");
-            if !seen.insert(parts) {
+            if is_unique && !seen.insert(parts) {
                 return Err(format!("two rows have the key `{shown}`"));
             }
         }

@@ -19,7 +19,7 @@ pub use named::{Columns, Named};
 pub use secret::{Secret, SecretError, process_environment, setting_variables};
 pub use spark::SparkSettings;
 pub use stages::{BrokerSettings, IngestSettings, ProcessSettings, RegistrySettings, ServeSettings, StoreSettings};
-pub use streams::{Duplicates, InputSettings, ReferenceSettings, StreamSettings, TopicSettings};
+pub use streams::{Duplicates, InputSettings, RecordKey, ReferenceSettings, StreamSettings, TopicSettings};
 pub use units::{ByteSize, Duration, Flush, Retention};
 
 /// A Tillstream project: where its systems are, what its streams hold, and how its stages run.

@@ -121,7 +121,7 @@ impl Default for TopicSettings {
     }
 }
 
-/// A reference table: from a file, or from a table in PostgreSQL.
+/// A reference table: from a file, from a table or query in PostgreSQL, or from a compacted topic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceSettings {
@@ -133,30 +133,66 @@ pub struct ReferenceSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("examples" = ["shop.merchants"]))]
     pub table: Option<String>,
-    /// The server of the table; the project's own (`connections.postgres`) if it isn't set.
+    /// A SELECT in PostgreSQL; the `columns` must be given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = ["SELECT merchant_id, category FROM shop.merchants WHERE active"]))]
+    pub query: Option<String>,
+    /// A compacted Kafka topic by its full name, with values in Avro; the `columns` must be given. The newest value of each key is a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = ["merchants"]))]
+    pub topic: Option<String>,
+    /// Where a topic's key columns are, if not in the value: the record's key is their text, or an Avro record with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_key: Option<RecordKey>,
+    /// The server of the table or query; the project's own (`connections.postgres`) if it isn't set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "postgres-url"))]
     pub url: Option<String>,
     /// The password for `url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
+    /// A channel of PostgreSQL on which NOTIFY makes the table be read again at once, besides every `refresh`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = ["merchants_changed"]))]
+    pub notify: Option<String>,
     /// The column or columns that name a row. Queries join on all of them, and no two rows may share them.
     pub key: Columns,
     /// The types of columns: text, int, bigint, double, boolean, date, timestamp, decimal(precision, scale). For a CSV file, columns that aren't listed get the type that fits all their values: bigint, decimal or text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("additionalProperties" = { "type": "string", "format": "column-type" }, "examples" = [{ "merchant_id": "text", "fee": "decimal(6,4)" }]))]
     pub columns: BTreeMap<String, String>,
+    /// The column with the time from which on a row is valid; NULL is from the beginning. A record joins the row that is valid at its event time, and a key may have several rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = ["valid_from"]))]
+    pub valid_from: Option<String>,
+    /// The column with the time from which on a row is no longer valid; NULL is never. If it isn't set, a row is valid until the next one of its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = ["valid_to"]))]
+    pub valid_to: Option<String>,
     /// What separates the columns of a CSV file; a comma, or a tab in a .tsv file, if it isn't set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "delimiter"))]
     pub delimiter: Option<String>,
-    /// How often the table is read again.
-    #[serde(default = "default_refresh")]
-    pub refresh: Duration,
+    /// How often it is looked for changes; every minute, and a topic every second, if it isn't set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<Duration>,
+    /// How much memory the rows may take. While a changed table is taken in, it is there twice.
+    #[serde(default = "default_reference_memory")]
+    pub memory: ByteSize,
 }
 
-fn default_refresh() -> Duration {
-    Duration::from_secs(60)
+/// Where the key columns of a topic's records are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordKey {
+    /// The record's key is the text of the key column.
+    Text,
+    /// The record's key is an Avro record with the key columns.
+    Avro,
+}
+
+fn default_reference_memory() -> ByteSize {
+    ByteSize(500_000_000)
 }
 
 /// A file with records of a stream.

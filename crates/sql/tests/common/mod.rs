@@ -56,7 +56,14 @@ pub(crate) fn catalog() -> Catalog {
     let reference = |schema, key: &[&str]| ReferenceTable {
         schema: Arc::new(schema),
         key: key.iter().map(|column| (*column).to_owned()).collect(),
+        has_validity: false,
     };
+    let fees = Schema::new(vec![
+        Field::new("merchant_id", DataType::Int32, false),
+        Field::new("fee", DataType::Decimal128(6, 4), true),
+        Field::new("valid_from", timestamp(), true),
+    ]);
+    let fees = ReferenceTable { has_validity: true, ..reference(fees, &["merchant_id"]) };
     Catalog {
         streams: [
             ("transactions".to_owned(), stream(transactions())),
@@ -68,6 +75,7 @@ pub(crate) fn catalog() -> Catalog {
             ("merchants".to_owned(), reference(merchants, &["merchant_id"])),
             ("rates".to_owned(), reference(rates, &["currency", "country"])),
             ("small".to_owned(), reference(small, &["id"])),
+            ("fees".to_owned(), fees),
         ]
         .into(),
     }
