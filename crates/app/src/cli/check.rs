@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::Output;
 use crate::cli::project::ProjectArgs;
+use crate::cli::{Output, runtime};
 use crate::error::Result;
+use crate::run::references::check;
 
-/// Check a project: settings, schemas, queries, reference tables, tests.
+/// Check a project: settings, schemas, queries, reference tables, tests. Tables in PostgreSQL are asked for if their server answers.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -30,6 +31,9 @@ impl Check {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let project = self.project.load(self.directory.as_deref(), self.output)?;
         let tests: usize = project::testfile::load(&project)?.iter().map(|file| file.cases.len()).sum();
+        for unchecked in check::references(&project, runtime()?.handle())? {
+            eprintln!("{unchecked}");
+        }
         let streams: Vec<&str> = project.streams.iter().map(|stream| stream.name.as_str()).collect();
         let queries: Vec<&str> = project.queries.iter().map(|query| query.name.as_str()).collect();
         let summary = serde_json::json!({

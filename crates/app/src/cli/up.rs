@@ -20,6 +20,7 @@ use crate::run::generate::GenerateTask;
 use crate::run::live::Servers;
 use crate::run::peers::{Database, Peers, listen_address};
 use crate::run::pipeline::{Pipeline, Stage};
+use crate::run::references::is_own;
 use crate::run::spark::Work;
 
 const STOPPING: &str = "stopping: state is saved, the rest waits in Kafka; Ctrl-C again stops at once";
@@ -234,7 +235,8 @@ fn with_pipeline(
             // A stage's own error says more than that the work was stopped by it.
             pipeline.stop().and(worked)
         };
-        match stages.contains(&Stage::Store) {
+        let reads_own_tables = stages.contains(&Stage::Process) && project.references.iter().any(is_own);
+        match stages.contains(&Stage::Store) || reads_own_tables {
             true => Database::with(project, handle, |database| with_database(Some(database))),
             false => with_database(None),
         }

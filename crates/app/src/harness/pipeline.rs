@@ -17,6 +17,7 @@ use crate::harness::tables::ResultTable;
 use crate::harness::validation::{StreamValidation, World, share};
 use crate::run::pipeline::{PipelineStream, lay_out_in_memory, process_plan};
 use crate::run::process::{Engine, ProcessPlan};
+use crate::run::references;
 use crate::run::store::rejected;
 
 /// A project's stages, driven step by step.
@@ -45,7 +46,7 @@ impl<'p> TestPipeline<'p> {
         let world = World { log: Arc::default(), schemas: Arc::default(), clock: Arc::new(ManualClock::at(now_us)) };
         world.log.set_now_ms(now_us / 1_000);
         let (streams, results) = lay_out_in_memory(project, &*world.schemas)?;
-        let plan = Arc::new(process_plan(project, &streams, &results)?);
+        let plan = Arc::new(process_plan(project, &streams, &results, references::of_files(project)?));
         let mut validations = Vec::new();
         for (stream, settings) in streams.iter().zip(&project.streams) {
             validations.push(StreamValidation::new(&world, project, stream, settings)?);

@@ -7,6 +7,7 @@
 //! | `generations` | which generation of each query is the present one |
 //! | `validate`, `process`, `store` | the stages' loops |
 //! | `spark/` | the process stage on Apache Spark |
+//! | `references` | reference tables: where their rows are |
 //! | `load`, `generate`, `door` | records in |
 //! | `live`, `latency` | numbers for the dashboard and metrics |
 //! | `audit` | proof that nothing is lost and nothing is there twice |
@@ -30,6 +31,7 @@ pub(crate) mod peers;
 pub(crate) mod pipeline;
 pub(crate) mod process;
 pub(crate) mod read_range;
+pub(crate) mod references;
 pub(crate) mod reject;
 pub(crate) mod results;
 pub(crate) mod show;

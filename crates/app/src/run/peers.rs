@@ -258,9 +258,7 @@ impl Database {
             let server = runtime.block_on(private_server::start(&project.data_dir.join("postgres"), options))?;
             (server.url(), Some(server))
         } else {
-            let password =
-                connection.resolve_password(&project.directory).map_err(|error| Error::Project(error.to_string()))?;
-            (with_password(&connection.url, password.as_ref().map(|password| password.expose_secret()))?, None)
+            (given_postgres_url(project)?.unwrap_or_default(), None)
         };
         let options = StoreOptions {
             pool_size: usize::from(settings.store.connections.max(2)),
@@ -289,10 +287,22 @@ impl Database {
     }
 }
 
-/// The URL with a password that stood elsewhere.
-fn with_password(url: &str, password: Option<&str>) -> Result<String> {
+/// The URL of the PostgreSQL server that the project names, with its password; `None` for the private one.
+pub(crate) fn given_postgres_url(project: &Project) -> Result<Option<String>> {
+    let connection = &project.settings.connections.postgres;
+    if connection.is_embedded() {
+        return Ok(None);
+    }
+    let password =
+        connection.resolve_password(&project.directory).map_err(|error| Error::Project(error.to_string()))?;
+    let password = password.as_ref().map(|password| password.expose_secret());
+    with_password("connections.postgres.url", &connection.url, password).map(Some)
+}
+
+/// The URL with a password that stood elsewhere. `setting` is where the URL stands.
+pub(crate) fn with_password(setting: &str, url: &str, password: Option<&str>) -> Result<String> {
     let Some(password) = password else { return Ok(url.to_owned()) };
-    let wrong = || Error::Project("connections.postgres.url has no user to go with the password".to_owned());
+    let wrong = || Error::Project(format!("{setting} has no user to go with the password"));
     let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
     let (user, host) = rest.split_once('@').ok_or_else(wrong)?;
     let mut quoted = String::new();
@@ -312,8 +322,8 @@ mod tests {
 
     #[test]
     fn a_password_is_quoted_into_the_url() {
-        let url = with_password("postgres://app@db:5432/shop?sslmode=require", Some("p@ss/w:rd")).unwrap();
+        let url = with_password("url", "postgres://app@db:5432/shop?sslmode=require", Some("p@ss/w:rd")).unwrap();
         assert_eq!(url, "postgres://app:p%40ss%2Fw%3Ard@db:5432/shop?sslmode=require");
-        assert!(with_password("postgres://db/shop", Some("x")).is_err());
+        assert!(with_password("url", "postgres://db/shop", Some("x")).is_err());
     }
 }

@@ -8,7 +8,7 @@ use ::process::ReferenceData;
 use kafka::Admin;
 use model::{Clock, Schemas};
 use project::settings::Engine;
-use project::{Project, Reference, ReferenceSource, Stream};
+use project::{Project, Stream};
 use state::SnapshotStore;
 use tokio::runtime::Handle;
 use validate::{DuplicateRules, DuplicatesDisk, Rule, StreamRules};
@@ -20,6 +20,7 @@ use crate::run::generations;
 use crate::run::load::Load;
 use crate::run::peers::{Database, Peers};
 use crate::run::process::{self, ProcessPlan, ProcessStage, ProcessStream};
+use crate::run::references::{self, Feed};
 use crate::run::results::ResultTopic;
 use crate::run::spark::{SparkStage, Work};
 use crate::run::stop::Stop;
@@ -119,17 +120,26 @@ impl Pipeline {
         }
         if stages.contains(&Stage::Process) {
             let part = context.part();
-            let thread = match project.engine {
+            let threads = match project.engine {
                 Engine::Local => {
-                    let stage = process_stage(project, &part, &streams, &results, snapshots)?;
-                    spawn(&part, process::NAME, move || stage.run_epoch())?
+                    let own_url = database.map(|database| database.url.as_str());
+                    let watchers = references::start(project, &part, own_url, &results, &snapshots, runtime)?;
+                    let feeds = watchers.iter().map(|watcher| (watcher.table.clone(), watcher.feed())).collect();
+                    let mut threads = Vec::new();
+                    for mut watcher in watchers {
+                        let name = watcher.name.clone();
+                        threads.push(spawn(&part, &name, move || watcher.run())?);
+                    }
+                    let stage = process_stage(project, &part, &streams, &results, feeds, snapshots)?;
+                    threads.push(spawn(&part, process::NAME, move || stage.run_epoch())?);
+                    threads
                 }
                 Engine::Spark => {
                     let stage = SparkStage::new(project, &part, runtime, work, &streams, &results)?;
-                    spawn(&part, process::NAME, move || stage.run_epoch())?
+                    vec![spawn(&part, process::NAME, move || stage.run_epoch())?]
                 }
             };
-            running.insert(Stage::Process, RunningStage { stop: part.stop, threads: vec![thread] });
+            running.insert(Stage::Process, RunningStage { stop: part.stop, threads });
         }
         if stages.contains(&Stage::Validate) {
             let part = context.part();
@@ -391,31 +401,27 @@ fn process_stage(
     context: &Context,
     streams: &[PipelineStream],
     results: &[ResultTopic],
+    references: BTreeMap<String, Arc<Feed>>,
     snapshots: Arc<SnapshotStore>,
 ) -> Result<ProcessStage> {
     let settings = &project.settings.process;
     Ok(ProcessStage {
         context: context.clone(),
-        plan: Arc::new(process_plan(project, streams, results)?),
+        plan: Arc::new(process_plan(project, streams, results, BTreeMap::new())),
+        references,
         snapshots,
         batch_interval: settings.batch_interval.0,
         checkpoint_interval: settings.checkpoint_interval.0.max(Duration::from_millis(100)),
     })
 }
 
-/// What the process stage works out, with the reference tables loaded.
-///
-/// # Errors
-/// `Project` for a reference table that can't be loaded.
+/// What the process stage works out, with these reference tables.
 pub(crate) fn process_plan(
     project: &Project,
     streams: &[PipelineStream],
     results: &[ResultTopic],
-) -> Result<ProcessPlan> {
-    let mut references = BTreeMap::new();
-    for reference in &project.references {
-        references.insert(reference.name.clone(), Arc::new(load_reference(reference)?));
-    }
+    references: BTreeMap<String, Arc<ReferenceData>>,
+) -> ProcessPlan {
     let streams = streams
         .iter()
         .filter(|stream| results.iter().any(|result| result.query.stream == stream.name))
@@ -425,13 +431,13 @@ pub(crate) fn process_plan(
             schema: stream.schema.clone(),
         })
         .collect();
-    Ok(ProcessPlan {
+    ProcessPlan {
         pipeline: project.name.clone(),
         streams,
         results: results.to_vec(),
         references,
         state_bytes_max: usize::try_from(project.settings.process.state_limit.0).unwrap_or(usize::MAX),
-    })
+    }
 }
 
 fn store_stage(
@@ -449,21 +455,5 @@ fn store_stage(
         streams: streams.iter().map(|stream| (stream.name.clone(), stream.topics.clone())).collect(),
         results: results.iter().filter(|result| result.query.options.table).cloned().collect(),
         batch_rows: usize::try_from(project.settings.store.batch_rows).unwrap_or(50_000),
-    }
-}
-
-/// Loads a reference table as an immutable version.
-fn load_reference(reference: &Reference) -> Result<ReferenceData> {
-    let failed = |error: &dyn std::fmt::Display| Error::Project(format!("reference table {}: {error}", reference.name));
-    match &reference.source {
-        ReferenceSource::File(path) => {
-            let table = ingest::reference::load(path, Some(&reference.schema), &reference.key)
-                .map_err(|error| failed(&error))?;
-            ReferenceData::new(reference.name.clone(), 1, table.batch, reference.key.clone())
-                .map_err(|error| failed(&error))
-        }
-        ReferenceSource::Postgres { .. } => {
-            Err(failed(&"reference tables from PostgreSQL aren't read yet; export it to a CSV or Parquet file"))
-        }
     }
 }

@@ -118,8 +118,9 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Queues an emission for writing: rows with their versions, deletes as null values.
-    pub(crate) fn publish(&mut self, writer: &impl RecordSink, emission: &Emission) -> Result<()> {
+    /// Queues an emission for writing: rows with their versions, deletes as null values. `references` are the versions of the reference
+    /// tables, empty for a query without.
+    pub(crate) fn publish(&mut self, writer: &impl RecordSink, emission: &Emission, references: &str) -> Result<()> {
         let internal = |error: &dyn std::fmt::Display| Error::Internal(format!("encoding for {}: {error}", self.topic));
         self.key_buffer.clear();
         self.value_buffer.clear();
@@ -133,12 +134,14 @@ impl Publisher {
         let versions = emission.versions.iter().chain(&emission.delete_versions);
         for (index, version) in versions.enumerate() {
             let header = version.to_header();
+            let headers =
+                [(provenance::VERSION, Some(header.as_bytes())), (provenance::REFERENCES, Some(references.as_bytes()))];
             writer.send(&OutRecord {
                 topic: &self.topic,
                 partition: None,
                 key: self.key_buffer.get(index),
                 value: if index < deletes_from { self.value_buffer.get(index) } else { None },
-                headers: &[(provenance::VERSION, Some(header.as_bytes()))],
+                headers: if references.is_empty() { &headers[..1] } else { &headers },
                 timestamp_ms: None,
             })?;
         }

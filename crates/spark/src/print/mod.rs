@@ -104,6 +104,10 @@ pub fn print(
         let reason = format!("names that begin with {OWN_PREFIX} are Tillstream's own; rename the column");
         return Err(Error::Plan { query: name.clone(), reason });
     }
+    if let Some(join) = joins.iter().find(|join| join.as_of.is_some()) {
+        let reason = format!("rows of {} are valid for a time, which only the local engine joins yet", join.reference);
+        return Err(Error::Plan { query: name.clone(), reason });
+    }
     if let Some((expression, reason)) = refused(query) {
         let reason = format!("Spark would not compute `{expression}` as the local engine does: {reason}");
         return Err(Error::Plan { query: name.clone(), reason });

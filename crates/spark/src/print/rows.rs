@@ -18,7 +18,7 @@ use crate::print::sink::{IS_DELETED, VERSION};
 
 /// Appends the columns of a reference table.
 pub(super) fn join(rows: Relation, number: usize, join: &Join, table: &ReferenceRows) -> Result<Relation> {
-    let Join { reference, kind, stream_keys, reference_columns, output_columns } = join;
+    let Join { reference, kind, stream_keys, reference_columns, output_columns, as_of: _ } = join;
     let key_name = |index: usize| own(&format!("join{number}_key{index}"));
     let names = (0..table.key.len()).map(key_name).chain(output_columns.iter().cloned());
     let right = local(&columns(reference, &table.rows, table.key.iter().chain(reference_columns), names)?)?;

@@ -6,12 +6,14 @@
 //! | `input` | reads validated records: continuity, decoding |
 //! | `watermarks` | applies a partition's watermark once its records have been read |
 //! | `queries` | the operators with the positions that each has taken |
+//! | `references` | which version of each reference table a row is joined with |
 //! | `checkpoint` | positions and operator states out and in |
 
 mod checkpoint;
 mod engine;
 mod input;
 mod queries;
+mod references;
 mod watermarks;
 
 use std::collections::BTreeMap;
@@ -24,10 +26,12 @@ use state::SnapshotStore;
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
+use crate::run::references::Feed;
 use crate::run::status::Drained;
 use crate::run::topics::StreamTopics;
 pub(crate) use engine::{Engine, ProcessPlan};
 use input::StreamInput;
+use references::References;
 
 pub(crate) const NAME: &str = "process";
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -48,7 +52,9 @@ pub(crate) struct ProcessStream {
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessStage {
     pub(crate) context: Context,
+    /// Without reference tables: those that queries join come from `references`.
     pub(crate) plan: Arc<ProcessPlan>,
+    pub(crate) references: BTreeMap<String, Arc<Feed>>,
     pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) batch_interval: Duration,
     pub(crate) checkpoint_interval: Duration,
@@ -62,6 +68,7 @@ struct Session<'a> {
     reader: Reader,
     writer: Writer,
     engine: Engine,
+    references: References,
     emitted_at: Duration,
     /// Least time from one emission to the next.
     emit_every: Duration,
@@ -79,7 +86,8 @@ impl ProcessStage {
             self.context.status.step(NAME);
         }
         session.emit()?;
-        session.save()
+        session.save()?;
+        session.references.stopped(self, &session.engine.queries)
     }
 }
 
@@ -91,7 +99,9 @@ impl<'a> Session<'a> {
             tracing::warn!(%skipped, "a snapshot can't be used; the one before it is taken and the rest is replayed");
         }
         let bytes = snapshot.as_ref().map(|snapshot| snapshot.bytes.as_slice());
-        let engine = Engine::open(stage.plan.clone(), stage.context.schemas.clone(), bytes)?;
+        let mut references = References::open(stage, epoch)?;
+        let plan = ProcessPlan { references: references.newest(), ..ProcessPlan::clone(&stage.plan) };
+        let mut engine = Engine::open(Arc::new(plan), stage.context.schemas.clone(), bytes)?;
         let sequence = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
         let mut assignment: Vec<_> = engine.inputs.iter().flat_map(StreamInput::assignment).collect();
         for stream in &stage.plan.streams {
@@ -100,6 +110,7 @@ impl<'a> Session<'a> {
         let options = ReaderOptions { fetch_wait_ms: 100, ..ReaderOptions::default() };
         let mut reader = Reader::new(&stage.context.connection, &options)?;
         check_starts(&reader, &assignment)?;
+        references.begin(stage, &mut engine.queries, |stream| validated_ends(stage, &reader, stream))?;
         reader.assign(&assignment)?;
         let options = WriterOptions { linger_ms: 1, ..WriterOptions::default() };
         let writer = Writer::new(&stage.context.connection, &options)?;
@@ -114,6 +125,7 @@ impl<'a> Session<'a> {
             reader,
             writer,
             engine,
+            references,
             emitted_at: now,
             emit_every: stage.batch_interval,
             unacknowledged: None,
@@ -122,6 +134,7 @@ impl<'a> Session<'a> {
     }
 
     fn step(&mut self) -> Result<()> {
+        self.references.take_changes(self.stage, &mut self.engine.queries)?;
         let clock = self.stage.context.clock.clone();
         let since_emit = clock.elapsed().saturating_sub(self.emitted_at);
         let wait = self.emit_every.saturating_sub(since_emit).max(Duration::from_millis(1));
@@ -212,6 +225,7 @@ impl<'a> Session<'a> {
         self.sequence += 1;
         let bytes = self.engine.snapshot()?;
         self.stage.snapshots.save(NAME, self.epoch, self.sequence, &bytes)?;
+        self.references.saved(&self.engine.queries);
         self.saved_at = self.stage.context.clock.elapsed();
         self.engine.is_saved = true;
         Ok(())
@@ -232,4 +246,11 @@ fn check_starts(reader: &Reader, assignment: &[(TopicPartition, Start)]) -> Resu
         }
     }
     Ok(())
+}
+
+/// The next offset of each validated partition of a stream.
+fn validated_ends(stage: &ProcessStage, reader: &Reader, stream: &str) -> Result<Vec<i64>> {
+    let Some(stream) = stage.plan.streams.iter().find(|known| known.name == stream) else { return Ok(Vec::new()) };
+    let partition = |number| TopicPartition::new(stream.topics.validated.as_str(), number);
+    (0..stream.topics.partitions).map(|number| Ok(reader.range(&partition(number))?.1)).collect()
 }

@@ -1,5 +1,7 @@
 //! A query's operator with the positions that it has taken.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -9,6 +11,7 @@ use process::{Emission, OperatorOptions, QueryOperator, Source};
 
 use super::engine::ProcessPlan;
 use super::input::Rows;
+use super::references::Versions;
 use crate::error::{Error, Result};
 use crate::run::results::{Publisher, ResultTopic};
 use crate::run::sink::RecordSink;
@@ -34,6 +37,12 @@ pub(crate) struct QueryRun {
     pub(crate) taken: Vec<Taken>,
     pub(crate) watermark_us: Option<i64>,
     pub(crate) result: ResultTopic,
+    /// The query with its generation, as the log of reference versions names it.
+    pub(crate) key: String,
+    /// What its rows are joined with; `None` where tables never change, as in a project's tests.
+    pub(crate) versions: Option<Arc<Versions>>,
+    /// Row-by-row results that were joined with earlier versions than those in use now.
+    joined_before: Vec<(String, Emission)>,
     publisher: Publisher,
     latest: Option<RecordBatch>,
     shown_at: Duration,
@@ -57,6 +66,9 @@ impl QueryRun {
             taken,
             watermark_us: None,
             result: result.clone(),
+            key: format!("{} g{}", result.query.name, result.generation),
+            versions: None,
+            joined_before: Vec::new(),
             publisher,
             latest: None,
             shown_at: Duration::ZERO,
@@ -79,15 +91,39 @@ impl QueryRun {
         if rows.next_offset <= taken.next_offset {
             return Ok(());
         }
-        let first_new = rows.offsets.partition_point(|&offset| offset < taken.next_offset);
-        let count = rows.offsets.len() - first_new;
-        if count > 0 {
-            let batch = rows.batch.slice(first_new, count);
-            let raw_offsets = rows.raw_offsets.get(first_new..).unwrap_or_default();
-            self.operator.push(&batch, &Source { partition: rows.partition, raw_offsets })?;
-        }
+        let mut from = rows.offsets.partition_point(|&offset| offset < taken.next_offset);
         *taken = Taken { next_offset: rows.next_offset, last_raw_offset: rows.last_raw_offset };
+        while let Some(&offset) = rows.offsets.get(from) {
+            let change = self.select_versions(rows.partition, offset)?;
+            let until = change.map_or(rows.offsets.len(), |change| rows.offsets.partition_point(|&at| at < change));
+            let raw_offsets = rows.raw_offsets.get(from..until).unwrap_or_default();
+            let batch = rows.batch.slice(from, until - from);
+            self.operator.push(&batch, &Source { partition: rows.partition, raw_offsets })?;
+            from = until;
+        }
         Ok(())
+    }
+
+    /// Brings the versions of the joined tables to those of a row. Gives the offset up to which they apply, if there is one.
+    fn select_versions(&mut self, partition: i32, offset: i64) -> Result<Option<i64>> {
+        let query = Arc::clone(&self.result.query);
+        let Some(versions) = self.versions.clone().filter(|_| !query.joins.is_empty()) else { return Ok(None) };
+        let in_use = self.operator.reference_versions();
+        for (table, version) in &in_use {
+            let data = versions.of_row(&self.key, table, partition, offset)?;
+            if data.version() == *version {
+                continue;
+            }
+            // Results tell which versions they were joined with.
+            if query.aggregate.is_none() && in_use == self.operator.reference_versions() {
+                let emission = self.operator.emit()?;
+                if !emission.is_empty() {
+                    self.joined_before.push((shown(&in_use), emission));
+                }
+            }
+            self.operator.replace_reference(data)?;
+        }
+        Ok(versions.next_change(&self.key, partition, offset))
     }
 
     /// Moves the query's time; true if that changed anything. A query that fills from the beginning waits until it has taken what the
@@ -115,10 +151,19 @@ impl QueryRun {
     }
 
     fn publish(&mut self, writer: &impl RecordSink, emission: &Emission) -> Result<bool> {
-        if emission.is_empty() {
-            return Ok(false);
+        let mut has_sent = false;
+        for (versions, emission) in std::mem::take(&mut self.joined_before) {
+            has_sent |= self.send(writer, &versions, &emission)?;
         }
-        self.publisher.publish(writer, emission)?;
+        if emission.is_empty() {
+            return Ok(has_sent);
+        }
+        let versions = shown(&self.operator.reference_versions());
+        self.send(writer, &versions, emission)
+    }
+
+    fn send(&mut self, writer: &impl RecordSink, versions: &str, emission: &Emission) -> Result<bool> {
+        self.publisher.publish(writer, emission, versions)?;
         let rows = emission.rows.num_rows();
         if rows > 0 {
             let from = rows.saturating_sub(SHOWN_ROWS);
@@ -148,4 +193,10 @@ impl QueryRun {
         });
         Some(shown.collect())
     }
+}
+
+/// Versions of reference tables as results carry them: `name=number`, with commas.
+fn shown(versions: &BTreeMap<String, u64>) -> String {
+    let shown: Vec<String> = versions.iter().map(|(table, version)| format!("{table}={version}")).collect();
+    shown.join(",")
 }

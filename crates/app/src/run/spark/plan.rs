@@ -7,6 +7,7 @@ use spark::print::{Printed, Read, ReferenceRows, Sink, Source, WriterSchema};
 
 use super::{SparkStage, SparkStream, kafka_options};
 use crate::error::{Error, Result};
+use crate::run::references::file_options;
 use crate::run::results::ResultTopic;
 
 /// A query as Spark runs it.
@@ -53,11 +54,11 @@ pub(crate) fn load_references(project: &Project) -> Result<BTreeMap<String, Refe
             |error: &dyn std::fmt::Display| Error::Project(format!("reference table {}: {error}", reference.name));
         let ReferenceSource::File(path) = &reference.source else {
             return Err(failed(
-                &"reference tables from PostgreSQL aren't read yet; export it to a CSV or Parquet file",
+                &"with `engine: spark` only files are read; export it to a CSV or Parquet file, or use `engine: local`",
             ));
         };
-        let table =
-            ingest::reference::load(path, Some(&reference.schema), &reference.key).map_err(|error| failed(&error))?;
+        let options = file_options(reference);
+        let table = ingest::reference::load(path, &options).map_err(|error| failed(&error))?;
         let rows = ReferenceRows { rows: table.batch, key: reference.key.clone() };
         loaded.insert(reference.name.clone(), rows);
     }

@@ -1,0 +1,142 @@
+//! A compacted topic, read to its end and then followed.
+
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use ingest::compacted::{CompactedTable, RecordKey};
+use kafka::{Admin, Reader, ReaderOptions, Start};
+use model::TopicPartition;
+use project::{Reference, settings};
+
+use super::source::of_table;
+use crate::error::{Error, Result};
+use crate::run::context::Context;
+
+const POLL: Duration = Duration::from_millis(100);
+/// Polls without a record after which the end counts as reached, although the last offsets gave none: they are markers of transactions.
+const EMPTY_POLLS_MAX: u32 = 20;
+
+/// A reference table in a topic.
+#[derive(Debug)]
+pub(crate) struct TopicTable {
+    reference: Reference,
+    topic: String,
+    record_key: RecordKey,
+    context: Context,
+    following: Option<Following>,
+}
+
+#[derive(Debug)]
+struct Following {
+    reader: Reader,
+    rows: CompactedTable,
+    /// Next offset of each partition.
+    positions: Vec<i64>,
+    /// Whether there is something that the last batch of rows doesn't have.
+    has_changed: bool,
+}
+
+impl TopicTable {
+    pub(crate) fn new(
+        reference: &Reference,
+        topic: &str,
+        record_key: Option<settings::RecordKey>,
+        context: &Context,
+    ) -> Self {
+        let record_key = match record_key {
+            None => RecordKey::InValue,
+            Some(settings::RecordKey::Text) => RecordKey::Text,
+            Some(settings::RecordKey::Avro) => RecordKey::Avro,
+        };
+        Self {
+            reference: reference.clone(),
+            topic: topic.to_owned(),
+            record_key,
+            context: context.clone(),
+            following: None,
+        }
+    }
+
+    /// Reads to the present end of the topic. All rows, if records have come since they were given last.
+    ///
+    /// # Errors
+    /// `Project` for what can't be a table, `Unavailable` and Kafka's while peers are away. After one of the reader the topic is read anew.
+    pub(crate) fn read_changed(&mut self, bytes_max: usize) -> Result<Option<RecordBatch>> {
+        let mut following = match self.following.take() {
+            Some(following) => following,
+            None => self.open(bytes_max)?,
+        };
+        let name = self.reference.name.as_str();
+        self.read_to_end(&mut following)?;
+        let rows = if following.has_changed {
+            let rows = following.rows.rows(&*self.context.schemas).map_err(|error| of_table(name, &error));
+            following.has_changed = rows.is_err();
+            Some(rows)
+        } else {
+            None
+        };
+        self.following = Some(following);
+        rows.transpose()
+    }
+
+    /// Lets the next call give all rows in any case.
+    pub(crate) fn forget(&mut self) {
+        if let Some(following) = &mut self.following {
+            following.has_changed = true;
+        }
+    }
+
+    fn open(&self, bytes_max: usize) -> Result<Following> {
+        let Reference { name, schema, key, .. } = &self.reference;
+        let connection = &self.context.connection;
+        let found = Admin::new(connection)?.topic(&self.topic)?;
+        let missing = || Error::Project(format!("reference table {name}: there is no topic {}", self.topic));
+        let partitions = found.ok_or_else(missing)?.partitions;
+        let rows = CompactedTable::new(name, &self.topic, schema.clone(), key, self.record_key, bytes_max);
+        let rows = rows.map_err(|error| of_table(name, &error))?;
+        let options = ReaderOptions { read_committed: true, ..ReaderOptions::default() };
+        let mut reader = Reader::new(connection, &options)?;
+        let topic: std::sync::Arc<str> = self.topic.as_str().into();
+        let assignment: Vec<_> =
+            (0..partitions).map(|number| (TopicPartition::new(topic.clone(), number), Start::Beginning)).collect();
+        reader.assign(&assignment)?;
+        // An empty topic is an empty table.
+        let positions = vec![0; assignment.len()];
+        Ok(Following { reader, rows, positions, has_changed: true })
+    }
+
+    fn read_to_end(&self, following: &mut Following) -> Result<()> {
+        let name = self.reference.name.as_str();
+        let mut ends = Vec::with_capacity(following.positions.len());
+        for number in 0..i32::try_from(following.positions.len()).unwrap_or(0) {
+            let (start, end) = following.reader.range(&TopicPartition::new(self.topic.as_str(), number))?;
+            ends.push(if start == end { 0 } else { end });
+        }
+        let mut empty_polls = 0;
+        while following.positions.iter().zip(&ends).any(|(position, end)| position < end) {
+            let blocks = following.reader.poll(model::limits::BATCH_RECORDS_MAX, POLL)?;
+            if let Some(outage) = following.reader.outage() {
+                return Err(Error::Unavailable(format!("reference table {name}: waiting for kafka: {outage}")));
+            }
+            if self.context.stop.is_set() {
+                // Half of the topic is no table.
+                return Err(Error::Unavailable(format!(
+                    "reference table {name}: stopped while reading {}",
+                    self.topic
+                )));
+            }
+            empty_polls = if blocks.is_empty() { empty_polls + 1 } else { 0 };
+            if empty_polls > EMPTY_POLLS_MAX {
+                break;
+            }
+            for block in blocks {
+                let index = usize::try_from(block.partition).unwrap_or(usize::MAX);
+                following.has_changed |= following.rows.apply(&block).map_err(|error| of_table(name, &error))?;
+                if let (Some(position), Some(next)) = (following.positions.get_mut(index), block.next_offset()) {
+                    *position = next;
+                }
+            }
+        }
+        Ok(())
+    }
+}
