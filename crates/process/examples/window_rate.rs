@@ -24,7 +24,7 @@ fn main() {
         Field::new("category", DataType::Utf8, false),
         Field::new("amount", DataType::Decimal128(12, 2), false),
     ]));
-    let stream = StreamTable { schema: Arc::clone(&schema), event_time: "event_time".into() };
+    let stream = StreamTable { schema: Arc::clone(&schema), event_time: "event_time".into(), key: "account".into() };
     let catalog = Catalog { streams: [("payments".into(), stream)].into(), references: BTreeMap::new() };
     let query = Arc::new(sql::compile("rate", TEXT, &catalog).expect("it compiles"));
     let mut operator = QueryOperator::new(query, &BTreeMap::new(), OperatorOptions::default()).expect("it starts");

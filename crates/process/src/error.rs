@@ -36,6 +36,21 @@ pub enum Cause {
         /// The watermark that was applied.
         watermark_us: i64,
     },
+    /// A row lies below the watermark that the pattern has been given.
+    #[error(
+        "the row at raw partition {partition}, offset {offset} has the event time {time_us} µs, below the watermark {watermark_us} µs; validation \
+         should have rejected it as late"
+    )]
+    Passed {
+        /// Raw partition of the row.
+        partition: i32,
+        /// Raw offset of the row.
+        offset: i64,
+        /// Its event time, microseconds since 1970.
+        time_us: i64,
+        /// The watermark that was applied.
+        watermark_us: i64,
+    },
     /// A row's windows lie outside the range of time.
     #[error(
         "the row at raw partition {partition}, offset {offset} has the event time {time_us} µs, whose window is beyond the range of time"

@@ -28,6 +28,7 @@
 //! | `window/aggregation` | folds batches into windows |
 //! | `window/emit` | what is published when |
 //! | `window/snapshot` | state out and in |
+//! | `pattern/*` | rows of one partition matched with a row pattern |
 //! | `accumulator/*` | count, sum, average, least and greatest over columns |
 
 mod accumulator;
@@ -38,6 +39,7 @@ mod keys;
 mod metrics;
 mod operator;
 mod options;
+mod pattern;
 mod reference;
 mod rows;
 mod window;
@@ -48,6 +50,7 @@ pub use error::{Cause, Error, ReferenceError, Result};
 pub use metrics::Metrics;
 pub use operator::QueryOperator;
 pub use options::{OperatorOptions, Source};
+pub use pattern::{LimitEvent, LimitReason, PatternOperator, PatternOptions};
 pub use reference::ReferenceData;
 pub use reference::content::{in_key_order, read_rows, row_order, write_rows};
 pub use reference::log::{LoggedVersion, ReferenceLog};

@@ -17,10 +17,35 @@ pub struct Metrics {
     pub deletes_published: u64,
     /// Windows that were closed by the watermark and published as final.
     pub windows_closed: u64,
+    /// Matches of a pattern, whether or not WHERE keeps them.
+    pub matches: u64,
+    /// Times that a pattern gave up rows of a key at one of its caps.
+    pub limits_reached: u64,
     /// Windows held now.
     pub windows_open: u64,
-    /// Groups held now, over all windows.
+    /// Groups held now, over all windows; keys of a pattern.
     pub groups_open: u64,
     /// Bytes of state now.
     pub state_bytes: u64,
+}
+
+impl Metrics {
+    /// Both together, such as those of the partitions of a pattern.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            rows_in: self.rows_in + other.rows_in,
+            rows_filtered: self.rows_filtered + other.rows_filtered,
+            rows_unmatched: self.rows_unmatched + other.rows_unmatched,
+            rows_without_time: self.rows_without_time + other.rows_without_time,
+            rows_published: self.rows_published + other.rows_published,
+            deletes_published: self.deletes_published + other.deletes_published,
+            windows_closed: self.windows_closed + other.windows_closed,
+            matches: self.matches + other.matches,
+            limits_reached: self.limits_reached + other.limits_reached,
+            windows_open: self.windows_open + other.windows_open,
+            groups_open: self.groups_open + other.groups_open,
+            state_bytes: self.state_bytes + other.state_bytes,
+        }
+    }
 }

@@ -247,7 +247,7 @@ fn section(query: &Query) -> String {
 }
 
 /// Tells apart states that can't stand for each other. FNV-1a, 128 bits: stable across builds, and nobody attacks it.
-fn fingerprint(query: &Query, generation: u32) -> String {
+pub(crate) fn fingerprint(query: &Query, generation: u32) -> String {
     let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     let mut add = |text: &str| {
         for byte in text.bytes().chain([0xff]) {

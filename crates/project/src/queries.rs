@@ -21,7 +21,11 @@ impl Loader {
         self.check_table_names();
         let mut catalog = sql::Catalog::default();
         for stream in streams {
-            let table = sql::StreamTable { schema: stream.arrow.clone(), event_time: stream.event_time.clone() };
+            let table = sql::StreamTable {
+                schema: stream.arrow.clone(),
+                event_time: stream.event_time.clone(),
+                key: stream.key.clone(),
+            };
             catalog.streams.insert(stream.name.clone(), table);
         }
         for reference in references {

@@ -654,7 +654,7 @@ fn inputs(table: &RecordBatch, text: &str, report: &str) -> String {
 #[tokio::test]
 async fn scalars_mean_what_spark_means() {
     let table = table();
-    let stream = StreamTable { schema: table.schema(), event_time: "t1".to_owned() };
+    let stream = StreamTable { schema: table.schema(), event_time: "t1".to_owned(), key: "t1".to_owned() };
     let catalog = Catalog { streams: [("t".to_owned(), stream)].into(), ..Catalog::default() };
     let texts = expressions();
     let mut compiled = Vec::new();

@@ -56,7 +56,7 @@ pub(crate) fn compile_condition(text: &str, schema: &SchemaRef) -> Result<Expres
 }
 
 /// The result if nothing is wrong.
-fn finish<T>(result: Bound<T>, mut diagnostics: Vec<Diagnostic>) -> Result<T, Vec<Diagnostic>> {
+pub(crate) fn finish<T>(result: Bound<T>, mut diagnostics: Vec<Diagnostic>) -> Result<T, Vec<Diagnostic>> {
     diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.span.end));
     diagnostics.dedup();
     match result {
@@ -143,7 +143,7 @@ fn row_by_row(binder: &mut Binder<'_>, selected: Selected, stream: &StreamTable)
 }
 
 /// The columns of the option `key` are columns of the result.
-fn check_key(binder: &mut Binder<'_>, options: &Parsed, columns: &[Column]) -> Bound<()> {
+pub(crate) fn check_key(binder: &mut Binder<'_>, options: &Parsed, columns: &[Column]) -> Bound<()> {
     let Some(key) = &options.options.key else { return Ok(()) };
     let names = || columns.iter().map(|column| column.name.as_str());
     let mut failed = false;
@@ -199,16 +199,7 @@ fn assemble(
         joins.push(Join { reference, kind: draft.kind, stream_keys, as_of, reference_columns, output_columns });
     }
     let filter = filter.map(|filter| expression(binder, filter)).transpose()?;
-    let mut output = Vec::new();
-    let mut fields = Vec::new();
-    for column in parts.columns {
-        if column.value.data_type == DataType::Null {
-            let message = format!("the column `{}` is NULL without a type", column.name);
-            return binder.report(column.span, message, "write CAST(NULL AS STRING) or another type");
-        }
-        fields.push(Field::new(&column.name, column.value.data_type.clone(), column.value.nullable));
-        output.push((column.name, expression(binder, column.value)?));
-    }
+    let (output, schema) = result_columns(binder, parts.columns)?;
     Ok(Query {
         name: name.to_owned(),
         text: binder.source.text.to_owned(),
@@ -221,11 +212,30 @@ fn assemble(
         aggregate: parts.aggregate,
         having: parts.having,
         output,
-        schema: Arc::new(Schema::new(fields)),
+        schema: Arc::new(schema),
         identity: parts.identity,
         time_column: parts.time_column,
+        pattern: None,
         warnings: std::mem::take(&mut binder.warnings),
     })
+}
+
+/// The columns of a result with their expressions, and their schema.
+pub(crate) fn result_columns(
+    binder: &mut Binder<'_>,
+    columns: Vec<Column>,
+) -> Bound<(Vec<(String, Expression)>, Schema)> {
+    let mut output = Vec::new();
+    let mut fields = Vec::new();
+    for column in columns {
+        if column.value.data_type == DataType::Null {
+            let message = format!("the column `{}` is NULL without a type", column.name);
+            return binder.report(column.span, message, "write CAST(NULL AS STRING) or another type");
+        }
+        fields.push(Field::new(&column.name, column.value.data_type.clone(), column.value.nullable));
+        output.push((column.name, expression(binder, column.value)?));
+    }
+    Ok((output, Schema::new(fields)))
 }
 
 /// Compiles a tree; that it can't be is a bug, which is reported like a mistake rather than by a panic.

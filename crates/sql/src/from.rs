@@ -38,7 +38,7 @@ pub(crate) struct From {
 }
 
 /// A table's name and alias as written.
-struct Named {
+pub(crate) struct Named {
     name: String,
     alias: String,
     span: Range<usize>,
@@ -73,7 +73,7 @@ impl Binder<'_> {
         Ok(drafts)
     }
 
-    fn table(&mut self, factor: &TableFactor) -> Bound<Named> {
+    pub(crate) fn table(&mut self, factor: &TableFactor) -> Bound<Named> {
         let span = self.source.span(factor.span()).unwrap_or(0..0);
         let TableFactor::Table {
             name,
@@ -130,7 +130,7 @@ impl Binder<'_> {
         Ok(Named { name, alias, span })
     }
 
-    fn stream(&mut self, table: &Named, catalog: &Catalog) -> Bound<String> {
+    pub(crate) fn stream(&mut self, table: &Named, catalog: &Catalog) -> Bound<String> {
         let found = catalog.streams.iter().find(|(name, _)| name.eq_ignore_ascii_case(&table.name));
         if let Some((name, stream)) = found {
             self.event_time = Some(stream.event_time.clone());

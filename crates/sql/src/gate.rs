@@ -40,6 +40,17 @@ pub(crate) fn select<'a>(
     query.with.is_none().then_some(select)
 }
 
+/// The SELECT of a query that stands within another, under the same rules.
+pub(crate) fn inner<'a>(
+    query: &'a Query,
+    source: &Source<'_>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<&'a Select> {
+    let select = body(query, source, diagnostics)?;
+    clauses(select, source, diagnostics);
+    query.with.is_none().then_some(select)
+}
+
 fn body<'a>(query: &'a Query, source: &Source<'_>, diagnostics: &mut Vec<Diagnostic>) -> Option<&'a Select> {
     let Query { with, body, order_by, limit_clause, fetch, locks, for_clause, settings, format_clause, pipe_operators } =
         query;

@@ -55,9 +55,7 @@ pub(crate) fn aggregate(binder: &mut Binder<'_>, selected: Selected, stream: &St
     }
     let mut compiled_calls = Vec::new();
     for (name, call) in calls {
-        let argument = call.argument.map(|argument| expression(binder, argument)).transpose()?;
-        let Call { function, result, nullable, .. } = call;
-        compiled_calls.push(AggregateCall { function, argument, result, nullable, name });
+        compiled_calls.push(compiled_call(binder, name, call)?);
     }
     Ok(Parts {
         aggregate: Some(Aggregate {
@@ -72,6 +70,13 @@ pub(crate) fn aggregate(binder: &mut Binder<'_>, selected: Selected, stream: &St
         time_column: Some(WINDOW_START.to_owned()),
         over_row,
     })
+}
+
+/// A call whose result is the column `name`.
+pub(crate) fn compiled_call(binder: &mut Binder<'_>, name: String, call: Call) -> Bound<AggregateCall> {
+    let Call { function, argument, result, nullable } = call;
+    let argument = argument.map(|argument| expression(binder, argument)).transpose()?;
+    Ok(AggregateCall { function, argument, result, nullable, name })
 }
 
 fn no_window(binder: &mut Binder<'_>, stream: &StreamTable) -> Bound<Parts> {

@@ -17,6 +17,7 @@
 //! | `compile` | text to plan, clause by clause |
 //! | `options`, `dialect`, `source` | the leading lines; how the text is read; its tokens and places |
 //! | `gate`, `from`, `select`, `group` | the clauses that are let through, and what they bind to |
+//! | `pattern/` | `MATCH_RECOGNIZE`: its clause, its row pattern, its plan |
 //! | `bind/` | expressions: names, types, implicit casts |
 //! | `functions/` | the allow-list of functions, and the list of those that are refused by name |
 //! | `typed`, `types`, `interval` | the typed tree; Spark's types and decimal rules; durations |
@@ -38,6 +39,7 @@ mod kernel;
 mod lower;
 mod monotone;
 mod options;
+mod pattern;
 pub mod plan;
 mod scope;
 mod select;
@@ -50,6 +52,10 @@ pub use compile::compile;
 pub use diagnostic::Diagnostic;
 pub use expression::{Condition, EvaluateError, Expression};
 pub use functions::reference as function_reference;
+pub use pattern::{
+    Automaton, End, FIRST_OFFSET, LAST_OFFSET, MatchValue, MatchValueKind, Pattern, RowPlace, RowValue, RowsPerMatch,
+    Skip, State, Variable, VariableSet, compile_pattern,
+};
 pub use plan::{
     Aggregate, AggregateCall, AggregateFunction, Catalog, Emit, Join, JoinKind, Query, QueryOptions, ReferenceTable,
     SOURCE_OFFSET, SOURCE_PARTITION, StreamTable, WINDOW_END, WINDOW_START, Window,

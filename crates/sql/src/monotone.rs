@@ -89,7 +89,7 @@ mod tests {
             Field::new("k", DataType::Utf8, false),
             Field::new("n", DataType::Int32, false),
         ]));
-        let stream = StreamTable { schema, event_time: "t".to_owned() };
+        let stream = StreamTable { schema, event_time: "t".to_owned(), key: "t".to_owned() };
         let catalog = Catalog { streams: [("s".to_owned(), stream)].into(), ..Catalog::default() };
         let text = format!("SELECT k, count(*) AS c FROM s GROUP BY window(t, '1 minute'), k HAVING {having}");
         crate::compile("q", &text, &catalog).unwrap().having_only_turns_true()

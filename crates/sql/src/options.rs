@@ -12,6 +12,8 @@ const KEYS: [&str; 3] = ["emit", "table", "key"];
 pub(crate) struct Parsed {
     pub(crate) options: QueryOptions,
     pub(crate) key_spans: Vec<Range<usize>>,
+    /// Where `emit` stands, if it is given.
+    pub(crate) emit_span: Option<Range<usize>>,
 }
 
 /// Reads the options. They stand before the first word of SQL; comments and empty lines may come between.
@@ -56,6 +58,9 @@ pub(crate) fn parse(text: &str, diagnostics: &mut Vec<Diagnostic>) -> Parsed {
             continue;
         }
         seen.push(key);
+        if key == "emit" {
+            parsed.emit_span = Some(whole);
+        }
         set(&mut parsed, key, key_span, value, value_span, diagnostics);
     }
     parsed

@@ -12,11 +12,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use arrow_schema::{DataType, SchemaRef};
 
 use crate::diagnostic::Diagnostic;
 use crate::expression::Expression;
+use crate::pattern::Pattern;
 
 /// Column of a result: start of the window, inclusive.
 pub const WINDOW_START: &str = "window_start";
@@ -43,6 +45,8 @@ pub struct StreamTable {
     pub schema: SchemaRef,
     /// Name of the event-time column.
     pub event_time: String,
+    /// Name of the column that decides a record's partition.
+    pub key: String,
 }
 
 /// A reference table as queries see it.
@@ -115,6 +119,9 @@ pub struct Query {
     pub identity: Vec<String>,
     /// Result column that tells the row's time: `window_start`, or the stream's event time where it is selected.
     pub time_column: Option<String>,
+    /// The `MATCH_RECOGNIZE` clause of a pattern; `None` for a query. `filter` is then over rows before they are matched, `having` and
+    /// `output` are over `Pattern::matched_schema`, and there are no joins and no `aggregate`.
+    pub pattern: Option<Arc<Pattern>>,
     /// Doubts that don't hinder the query, such as sums over floating point.
     pub warnings: Vec<Diagnostic>,
 }
@@ -251,6 +258,9 @@ impl Query {
         }
         if let Some(aggregate) = &self.aggregate {
             write_aggregate(out, aggregate)?;
+        }
+        if let Some(pattern) = &self.pattern {
+            pattern.write_tree(out)?;
         }
         if let Some(filter) = &self.filter {
             writeln!(out, "   └─ filter {filter}")?;

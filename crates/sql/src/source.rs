@@ -21,6 +21,7 @@ pub(crate) struct Source<'a> {
     line_starts: Vec<usize>,
     /// Tokens without white space and comments.
     pub(crate) tokens: Vec<TokenWithSpan>,
+    is_pattern: bool,
 }
 
 impl<'a> Source<'a> {
@@ -31,7 +32,7 @@ impl<'a> Source<'a> {
             return Err(vec![Diagnostic::new(0..0, message)]);
         }
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        let mut source = Self { text, line_starts, tokens: Vec::new() };
+        let mut source = Self { text, line_starts, tokens: Vec::new(), is_pattern: false };
         let tokens = Tokenizer::new(&Portable, text).tokenize_with_location().map_err(|error| {
             let at = source.offset(error.location);
             let end = source.char_end(at);
@@ -53,6 +54,11 @@ impl<'a> Source<'a> {
         source.tokens = tokens.into_iter().filter(|token| !blank(&token.token)).collect();
         let problems = source.problems();
         if problems.is_empty() { Ok(source) } else { Err(problems) }
+    }
+
+    /// Tokenises the text of a pattern.
+    pub(crate) fn of_pattern(text: &'a str) -> Result<Self, Vec<Diagnostic>> {
+        Self::new(text).map(|source| Self { is_pattern: true, ..source })
     }
 
     /// Byte of a place; the end of the text for a place beyond it.
@@ -179,7 +185,7 @@ impl<'a> Source<'a> {
         if before == "," && matches!(word, "FROM" | "WHERE" | "GROUP" | "HAVING" | "") {
             return Some("remove the comma before it".to_owned());
         }
-        if !self.word("MATCH_RECOGNIZE").is_empty() {
+        if !self.is_pattern && !self.word("MATCH_RECOGNIZE").is_empty() {
             return Some("patterns aren't queries: they have a folder of their own, `patterns/`".to_owned());
         }
         match word {
@@ -195,7 +201,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn token_span(&self, token: &TokenWithSpan) -> Range<usize> {
+    /// Bytes of a token.
+    pub(crate) fn token_span(&self, token: &TokenWithSpan) -> Range<usize> {
         self.offset(token.span.start)..self.offset(token.span.end)
     }
 

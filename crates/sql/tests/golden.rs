@@ -1,4 +1,4 @@
-//! Golden files: `plans/*.sql` with the plan, types and warnings they compile to, `errors/*.sql` with the messages they get.
+//! Golden files: `plans/*.sql` and `patterns/*.sql` with the plan, types and warnings they compile to, `errors/*.sql` and `pattern_errors/*.sql` with the messages they get.
 //! `TILLSTREAM_UPDATE=1` writes them anew.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
@@ -7,14 +7,27 @@ mod common;
 
 use std::fmt::Write as _;
 
+use sql::{Catalog, Diagnostic, Query};
+
+type Compile = fn(&str, &str, &Catalog) -> Result<Query, Vec<Diagnostic>>;
+
 #[test]
 fn plans() {
+    check_plans("plans", sql::compile);
+}
+
+#[test]
+fn pattern_plans() {
+    check_plans("patterns", sql::compile_pattern);
+}
+
+fn check_plans(folder: &str, compile: Compile) {
     let catalog = common::catalog();
     let mut failures = Vec::new();
-    for path in common::files("plans", "sql") {
+    for path in common::files(folder, "sql") {
         let name = path.file_stem().unwrap().to_str().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        let query = match sql::compile(name, &text, &catalog) {
+        let query = match compile(name, &text, &catalog) {
             Ok(query) => query,
             Err(diagnostics) => {
                 let shown: String = diagnostics.iter().map(|diagnostic| diagnostic.render(&text, name)).collect();
@@ -36,12 +49,21 @@ fn plans() {
 
 #[test]
 fn errors() {
+    check_errors("errors", sql::compile);
+}
+
+#[test]
+fn pattern_errors() {
+    check_errors("pattern_errors", sql::compile_pattern);
+}
+
+fn check_errors(folder: &str, compile: Compile) {
     let catalog = common::catalog();
     let mut failures = Vec::new();
-    for path in common::files("errors", "sql") {
+    for path in common::files(folder, "sql") {
         let name = path.file_name().unwrap().to_str().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        match sql::compile(name, &text, &catalog) {
+        match compile(name, &text, &catalog) {
             Ok(query) => failures.push(format!("{name} compiles:\n{}", query.describe())),
             Err(diagnostics) => {
                 let found: Vec<String> = diagnostics.iter().map(|diagnostic| diagnostic.render(&text, name)).collect();

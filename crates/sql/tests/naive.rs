@@ -448,7 +448,8 @@ fn catalog() -> Catalog {
     let mut fields: Vec<Field> =
         COLUMNS.iter().map(|(name, kind)| Field::new(*name, arrow_type(*kind), true)).collect();
     fields.push(Field::new("event_time", common::timestamp(), false));
-    let stream = StreamTable { schema: Arc::new(Schema::new(fields)), event_time: "event_time".to_owned() };
+    let schema = Arc::new(Schema::new(fields));
+    let stream = StreamTable { schema, event_time: "event_time".to_owned(), key: "account_id".to_owned() };
     Catalog { streams: [("s".to_owned(), stream)].into(), ..Catalog::default() }
 }
 

@@ -75,7 +75,11 @@ pub(crate) fn merchants(version: u64, first_category: &str) -> Arc<ReferenceData
 pub(crate) fn operator_with(text: &str, options: OperatorOptions) -> QueryOperator {
     let merchants = merchants(1, "food");
     let catalog = Catalog {
-        streams: [("payments".into(), StreamTable { schema: stream_schema(), event_time: "event_time".into() })].into(),
+        streams: [(
+            "payments".into(),
+            StreamTable { schema: stream_schema(), event_time: "event_time".into(), key: "account".into() },
+        )]
+        .into(),
         references: [(
             "merchants".into(),
             ReferenceTable { schema: merchants.batch().schema(), key: vec!["merchant_id".into()], has_validity: false },

@@ -98,8 +98,13 @@ pub fn print(
         schema,
         identity: _,
         time_column: _,
+        pattern,
         warnings: _,
     } = query;
+    if pattern.is_some() {
+        let reason = "it is a pattern, which runs in Tillstream's own stage".to_owned();
+        return Err(Error::Plan { query: name.clone(), reason });
+    }
     if row_schema.fields().iter().chain(schema.fields()).any(|field| field.name().starts_with(OWN_PREFIX)) {
         let reason = format!("names that begin with {OWN_PREFIX} are Tillstream's own; rename the column");
         return Err(Error::Plan { query: name.clone(), reason });

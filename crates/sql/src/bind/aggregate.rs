@@ -91,10 +91,10 @@ impl Binder<'_> {
 
     fn aggregate_place(&mut self, name: &str, span: &Range<usize>) -> Bound<()> {
         let help = match self.place {
-            Place::Select | Place::Having if self.in_aggregate => {
+            Place::Select | Place::Having | Place::Define | Place::Measures if self.in_aggregate => {
                 "aggregate in one query and aggregate its result in another"
             }
-            Place::Select | Place::Having => return Ok(()),
+            Place::Select | Place::Having | Place::Define | Place::Measures => return Ok(()),
             Place::Where => "conditions on aggregates stand in HAVING, after GROUP BY",
             Place::Group => "group by the column itself",
             Place::Join => "join first, aggregate in SELECT",

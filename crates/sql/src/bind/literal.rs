@@ -156,7 +156,7 @@ impl Binder<'_> {
     }
 
     /// Microseconds of an interval literal.
-    pub(super) fn interval_us(&mut self, interval: &Interval, span: &Range<usize>) -> Bound<i64> {
+    pub(crate) fn interval_us(&mut self, interval: &Interval, span: &Range<usize>) -> Bound<i64> {
         let text = match &*interval.value {
             Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => text.clone(),
             Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) => digits.clone(),

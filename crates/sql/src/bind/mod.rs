@@ -4,6 +4,7 @@ mod aggregate;
 mod call;
 mod literal;
 mod operator;
+mod pattern;
 
 use std::ops::Range;
 
@@ -13,6 +14,7 @@ use sqlparser::ast::{self, CaseWhen, CastKind, Expr, Ident, Spanned as _};
 
 pub(crate) use aggregate::Call;
 pub(crate) use call::{WindowShape, as_window};
+pub(crate) use pattern::{DraftKind, PatternScope, RowDraft, ValueDraft};
 
 use crate::diagnostic::Diagnostic;
 use crate::lower::fold;
@@ -39,6 +41,8 @@ pub(crate) enum Place {
     Group,
     Select,
     Having,
+    Define,
+    Measures,
 }
 
 impl Place {
@@ -50,6 +54,8 @@ impl Place {
             Self::Group => "GROUP BY",
             Self::Select => "SELECT",
             Self::Having => "HAVING",
+            Self::Define => "DEFINE",
+            Self::Measures => "MEASURES",
         }
     }
 }
@@ -72,6 +78,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) alias_names: Vec<String>,
     /// Names that SELECT gives, with their values: HAVING knows them.
     pub(crate) aliases: Vec<(String, Typed)>,
+    /// What DEFINE and MEASURES of a pattern may name.
+    pub(crate) pattern: Option<Box<PatternScope>>,
     in_aggregate: bool,
     depth: usize,
     here: Range<usize>,
@@ -90,6 +98,7 @@ impl<'a> Binder<'a> {
             event_time: None,
             alias_names: Vec::new(),
             aliases: Vec::new(),
+            pattern: None,
             in_aggregate: false,
             depth: 0,
             here: 0..0,
@@ -153,6 +162,9 @@ impl<'a> Binder<'a> {
 
     fn bind_node(&mut self, expr: &Expr) -> Bound {
         let span = self.here.clone();
+        if let Some(bound) = self.in_pattern(expr, &span) {
+            return bound;
+        }
         match expr {
             Expr::Identifier(ident) => self.column(None, ident),
             Expr::CompoundIdentifier(parts) => match parts.as_slice() {

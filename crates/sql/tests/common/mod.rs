@@ -44,7 +44,7 @@ pub(crate) fn catalog() -> Catalog {
         Field::new("rate", DataType::Decimal128(12, 6), false),
     ]);
     let small = Schema::new(vec![Field::new("id", DataType::Int32, false), Field::new("label", DataType::Utf8, false)]);
-    let stream = |schema| StreamTable { schema, event_time: "event_time".to_owned() };
+    let stream = |schema| StreamTable { schema, event_time: "event_time".to_owned(), key: "account_id".to_owned() };
     let logins = Schema::new(vec![
         Field::new("account_id", DataType::Utf8, false),
         Field::new("event_time", timestamp(), false),

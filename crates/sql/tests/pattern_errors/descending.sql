@@ -1,0 +1,4 @@
+SELECT * FROM transactions MATCH_RECOGNIZE (
+  PARTITION BY account_id ORDER BY event_time DESC
+  PATTERN (A B) WITHIN INTERVAL '1 hour' DEFINE A AS amount < 1
+)

@@ -1,0 +1,4 @@
+SELECT * FROM transactions MATCH_RECOGNIZE (
+  PARTITON BY account_id
+  PATTERN (A) WITHIN INTERVAL '1 hour' DEFINE A AS amount < 1
+)

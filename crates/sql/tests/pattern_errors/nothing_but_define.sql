@@ -1,0 +1,1 @@
+SELECT * FROM transactions MATCH_RECOGNIZE (DEFINE A AS amount < 1)

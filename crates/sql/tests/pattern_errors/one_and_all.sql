@@ -1,0 +1,7 @@
+SELECT * FROM transactions MATCH_RECOGNIZE (
+  PARTITION BY account_id
+  ORDER BY event_time
+  ONE ROW PER MATCH
+  ALL ROWS PER MATCH
+  PATTERN (A B) WITHIN INTERVAL '1 hour' DEFINE A AS amount < 1
+)

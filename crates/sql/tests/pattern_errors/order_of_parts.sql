@@ -1,0 +1,8 @@
+SELECT * FROM transactions MATCH_RECOGNIZE (
+  PARTITION BY account_id
+  ORDER BY event_time
+  PATTERN (A B) WITHIN INTERVAL '1 hour'
+  AFTER MATCH SKIP TO NEXT ROW
+  DEFINE A AS amount < 1
+  WITHIN INTERVAL '1 hour'
+)

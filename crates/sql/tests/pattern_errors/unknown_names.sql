@@ -1,0 +1,9 @@
+SELECT * FROM transactions MATCH_RECOGNIZE (
+  PARTITION BY account_id
+  ORDER BY event_time
+  MEASURES LAST(SMAL.amount) AS a, LARGE.amuont AS b, LAST(amount) AS c, FIRST(LARGE.amount, 1000) AS d
+  AFTER MATCH SKIP TO LAST SMOL
+  PATTERN (SMALL+ LARGE) WITHIN INTERVAL '1 hour'
+  SUBSET S = (SMALL, LAREG)
+  DEFINE SMALL AS amount < 5, LARG AS amount > 100, S AS amount > 1
+)
