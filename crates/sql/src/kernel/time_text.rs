@@ -116,7 +116,7 @@ fn number(text: &str) -> Option<(u32, usize, &str)> {
     Some((digits.parse().ok()?, width, rest))
 }
 
-/// Reads a timestamp as Spark's cast does: a date, then optionally a space or `T`, `[h]h:[m]m:[s]s[.fraction]` and a zone (`Z`, `UTC`,
+/// Reads a timestamp as Spark's cast does: a date, then optionally a space or `T`, `[h]h:[m]m:[s]s[.fraction]` (or less of it) and a zone (`Z`, `UTC`,
 /// `+hh:mm`). Without a zone it is UTC. Named regions aren't read.
 pub(crate) fn parse_timestamp(text: &str) -> Option<i64> {
     let text = super::number_text::trim(text);
@@ -139,11 +139,15 @@ fn parse_time(text: &str) -> Option<(i64, &str)> {
     };
     let (hours, width) = part(text, 24)?;
     let rest = text.get(width..)?;
+    // Hours or minutes may end the text; a zone follows seconds alone.
+    if rest.is_empty() {
+        return Some((hours * 3_600_000_000, rest));
+    }
     let rest = rest.strip_prefix(':')?;
     let (minutes, width) = part(rest, 60)?;
     let rest = rest.get(width..)?;
     let minutes_us = (hours * 60 + minutes) * 60_000_000;
-    let Some(rest) = rest.strip_prefix(':') else { return Some((minutes_us, rest)) };
+    let Some(rest) = rest.strip_prefix(':') else { return rest.is_empty().then_some((minutes_us, rest)) };
     let (seconds, width) = part(rest, 60)?;
     let rest = rest.get(width..)?;
     let seconds_us = minutes_us + seconds * 1_000_000;
