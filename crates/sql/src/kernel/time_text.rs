@@ -213,9 +213,13 @@ mod tests {
     #[test]
     fn what_spark_reads() {
         let noon = parse_timestamp("2026-01-01 12:00:00").unwrap();
-        for text in
-            ["2026-1-1T12:0:0Z", "2026-01-01 14:00:00+02:00", " 2026-01-01 12:00:00.000000999 ", "2026-01-01 12:00 UTC"]
-        {
+        for text in [
+            "2026-1-1T12:0:0Z",
+            "2026-01-01 14:00:00+02:00",
+            " 2026-01-01 12:00:00.000000999 ",
+            "2026-01-01 12:00:00 UTC",
+            "2026-01-01 12",
+        ] {
             assert_eq!(parse_timestamp(text), Some(noon), "{text}");
         }
         assert_eq!(parse_timestamp("2026"), parse_timestamp("2026-01-01"));
@@ -226,7 +230,8 @@ mod tests {
             "2026-01-01 25:00:00",
             "2026-01-01x",
             "26-01-01",
-            "2026-01-01 12",
+            "2026-01-01 12Z",
+            "2026-01-01 12:00Z",
             "yesterday",
         ] {
             assert_eq!(parse_timestamp(text), None, "{text}");
