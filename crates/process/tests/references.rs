@@ -80,6 +80,8 @@ impl Disk {
 struct Stage {
     operator: QueryOperator,
     log: ReferenceLog,
+    /// Up to where rows may have been joined before the start.
+    in_doubt: Vec<i64>,
     taken: Vec<i64>,
     floors: [Option<Vec<i64>>; 2],
 }
@@ -116,7 +118,7 @@ impl Stage {
         };
         log.apply(QUERY, "merchants", &version, &from);
         let floors = [None, Some(taken.clone())];
-        let mut stage = Self { operator, log, taken, floors };
+        let mut stage = Self { operator, log, in_doubt: from, taken, floors };
         stage.make_durable(disk);
         stage
     }
@@ -158,8 +160,9 @@ impl Stage {
     fn load(&mut self, disk: &mut Disk) {
         let version = disk.number();
         if self.log.latest(QUERY, "merchants") != Some(&version) {
-            let taken = self.taken.clone();
-            self.log.apply(QUERY, "merchants", &version, &taken);
+            let from: Vec<i64> =
+                self.taken.iter().zip(&self.in_doubt).map(|(taken, doubt)| *taken.max(doubt)).collect();
+            self.log.apply(QUERY, "merchants", &version, &from);
             self.make_durable(disk);
         }
     }

@@ -52,6 +52,8 @@ pub(crate) struct References {
     named: BTreeSet<String>,
     /// The newest load of each table that was taken in.
     newest: BTreeMap<String, Arc<Loaded>>,
+    /// Up to where rows of each query may have been joined before this epoch, by a process that wasn't stopped in order.
+    in_doubt: BTreeMap<String, Vec<i64>>,
     /// Where the two newest snapshots stand, the older one first; `None` while it isn't known, since an earlier process saved it.
     floors: [Option<BTreeMap<String, Vec<i64>>>; 2],
 }
@@ -68,7 +70,15 @@ impl References {
         };
         let named = log.versions().into_iter().map(|(_, version)| version.hash).collect();
         let versions = Versions { log, data: BTreeMap::new() };
-        let mut opened = Self { versions, epoch, sequence, named, newest: BTreeMap::new(), floors: Default::default() };
+        let mut opened = Self {
+            versions,
+            epoch,
+            sequence,
+            named,
+            newest: BTreeMap::new(),
+            in_doubt: BTreeMap::new(),
+            floors: Default::default(),
+        };
         for (table, feed) in &stage.references {
             if let Some(loaded) = feed.newest() {
                 opened.newest.insert(table.clone(), loaded);
@@ -95,21 +105,21 @@ impl References {
         }
         for query in &*queries {
             let stopped_at = self.versions.log.resume(&query.key);
-            let mut last_end = None;
+            let mut is_known = false;
+            for table in tables(&query.result.query) {
+                is_known |= self.versions.log.latest(&query.key, table).is_some();
+            }
+            // A query that has no entry has taken nothing yet.
+            let from = match (is_known, stopped_at) {
+                (false, _) => vec![0; query.taken.len()],
+                (true, Some(stopped_at)) => stopped_at,
+                (true, None) => end(query.stream())?,
+            };
             for table in tables(&query.result.query) {
                 let Some(version) = self.newest.get(table).map(|loaded| loaded.version()) else { continue };
-                let from = match (self.versions.log.latest(&query.key, table), &stopped_at) {
-                    (Some(latest), _) if *latest == version => continue,
-                    // It has taken nothing with another version.
-                    (None, _) => vec![0; query.taken.len()],
-                    (Some(_), Some(stopped_at)) => stopped_at.clone(),
-                    (Some(_), None) => match &last_end {
-                        Some(end) => Vec::clone(end),
-                        None => last_end.insert(end(query.stream())?).clone(),
-                    },
-                };
                 self.versions.log.apply(&query.key, table, &version, &from);
             }
+            self.in_doubt.insert(query.key.clone(), from);
         }
         self.floors = [None, Some(positions(queries))];
         self.make_durable(stage)?;
@@ -138,8 +148,11 @@ impl References {
             let Some(loaded) = feed.newest() else { continue };
             let (version, rows) = (loaded.version(), loaded.data.batch().num_rows());
             for query in queries.iter().filter(|query| tables(&query.result.query).any(|joined| joined == table)) {
-                let taken: Vec<i64> = query.taken.iter().map(|taken| taken.next_offset).collect();
-                self.versions.log.apply(&query.key, table, &version, &taken);
+                let in_doubt = self.in_doubt.get(&query.key).map(Vec::as_slice).unwrap_or_default();
+                let doubts = in_doubt.iter().copied().chain(std::iter::repeat(0));
+                let from: Vec<i64> =
+                    query.taken.iter().zip(doubts).map(|(taken, doubt)| taken.next_offset.max(doubt)).collect();
+                self.versions.log.apply(&query.key, table, &version, &from);
             }
             tracing::info!(table, version = version.number, rows, "a new version of a reference table");
             self.newest.insert(table.clone(), loaded);

@@ -50,6 +50,12 @@ impl Registry {
                 State { sequence: saved.sequence, newest: newest.map_err(broken)? }
             }
         };
+        // What a process kept and didn't come to record.
+        for orphan in snapshots.contents(OWNER)? {
+            if state.newest.values().all(|version| version.hash != orphan) {
+                snapshots.forget_content(OWNER, &orphan)?;
+            }
+        }
         Ok(Self { snapshots: snapshots.clone(), epoch, state: Mutex::new(state) })
     }
 
@@ -117,6 +123,7 @@ mod tests {
         assert_eq!(number(&second, "m", "a").unwrap(), 3);
         assert!(matches!(number(&first, "m", "c"), Err(Error::State(state::Error::Fenced { .. }))));
         assert_eq!(number(&second, "n", "b").unwrap(), 2);
+        Registry::open(&snapshots).unwrap();
         assert_eq!(snapshots.contents(OWNER).unwrap().len(), 2);
     }
 }
