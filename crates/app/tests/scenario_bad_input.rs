@@ -151,7 +151,12 @@ fn each_bad_record_is_rejected_with_its_reason_and_the_good_ones_are_stored() {
     let records = bad_records(&client);
     let raw: Vec<RawRecord> = records
         .iter()
-        .map(|(value, _)| RawRecord { key: Some(b"c1".to_vec()), value: value.clone(), partition: Some(0) })
+        .map(|(value, _)| RawRecord {
+            key: Some(b"c1".to_vec()),
+            value: value.clone(),
+            partition: Some(0),
+            ..RawRecord::default()
+        })
         .collect();
     produce(&project.addresses().0, TOPIC, &raw);
     project.wait_for_value("SELECT count(*) FROM bi.large_orders WHERE order_id = 'o4'", "1", Duration::from_secs(60));

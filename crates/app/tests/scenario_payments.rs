@@ -8,6 +8,8 @@
     reason = "a test reports by panicking"
 )]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -18,38 +20,6 @@ use testkit::project::{Column, ProjectDir};
 const BINARY: &str = env!("CARGO_BIN_EXE_tillstream");
 const RATE: u64 = 2_000;
 const SECONDS: u64 = 10;
-
-/// What each window query must hold, worked out by PostgreSQL from the rows of `payments_enriched`, which it joins with nothing.
-const RECOMPUTED: [(&str, &str, &str); 4] = [
-    (
-        "kpis_per_minute",
-        "window_start, currency, payments, declined, approved_total, average_amount, largest_amount",
-        "SELECT date_trunc('minute', event_time), currency, count(*), count(*) FILTER (WHERE status = 'declined'),
-                sum(amount) FILTER (WHERE status = 'approved'), round(avg(amount), 6), max(amount)
-         FROM bi.payments_enriched GROUP BY 1, 2",
-    ),
-    (
-        "spend_by_category",
-        "window_start, category, country, currency, payments, total",
-        "SELECT date_bin('10 seconds', event_time, 'epoch'), merchant_category, merchant_country, currency, count(*), sum(amount)
-         FROM bi.payments_enriched WHERE status = 'approved' AND merchant_name IS NOT NULL GROUP BY 1, 2, 3, 4",
-    ),
-    (
-        "spend_by_category_sliding",
-        "window_start, category, country, currency, payments, total",
-        "SELECT date_bin('10 seconds', event_time, 'epoch') - back * interval '10 seconds', merchant_category, merchant_country,
-                currency, count(*), sum(amount)
-         FROM bi.payments_enriched, generate_series(0, 5) AS back
-         WHERE status = 'approved' AND merchant_name IS NOT NULL GROUP BY 1, 2, 3, 4",
-    ),
-    (
-        "velocity",
-        "window_start, account_id, payments, declined, first_payment, last_payment",
-        "SELECT date_trunc('minute', event_time), account_id, count(*), count(*) FILTER (WHERE status = 'declined'),
-                min(event_time), max(event_time)
-         FROM bi.payments_enriched GROUP BY 1, 2 HAVING count(*) > 2",
-    ),
-];
 
 fn payments_from_start_to_end(column: Column) {
     let project = ProjectDir::of_example("payments", BINARY, column);
@@ -107,14 +77,8 @@ fn check_tables(project: &ProjectDir, validated: u64, rejected: &BTreeMap<String
     assert_eq!(project.sql_value(overlap), "0", "no position is both accepted and rejected");
     let rules = project.sql("SELECT DISTINCT rule FROM ops.rejected_records WHERE reason = 'rule' ORDER BY 1");
     assert_eq!(rules, ["known_currency", "positive_amount"]);
-    for (name, columns, recomputed) in RECOMPUTED {
-        let found = format!("SELECT {columns} FROM bi.{name}");
-        let differences = project.sql(&format!(
-            "(SELECT 'missing', * FROM (({recomputed}) EXCEPT ALL ({found})) AS m) UNION ALL (SELECT 'extra', * FROM (({found}) EXCEPT ALL ({recomputed})) AS e) LIMIT 5"
-        ));
-        assert!(differences.is_empty(), "{name}: {differences:#?}");
-        assert_ne!(project.sql_value(&format!("SELECT count(*) FROM bi.{name}")), "0", "{name} is empty");
-    }
+    common::assert_windows_are_true(project);
+    common::assert_audit_is_clean(project, RATE * SECONDS);
 }
 
 #[test]

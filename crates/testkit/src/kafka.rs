@@ -5,6 +5,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,6 +34,20 @@ pub fn delete_topics_with_prefix(prefix: &str) {
     drop(std::thread::spawn(work).join());
 }
 
+/// Records that a topic has ever had: the sum of its partitions' ends. 0 if there is no such topic.
+///
+/// # Panics
+/// When the cluster doesn't answer.
+pub fn records(brokers: &str, topic: &str) -> i64 {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "unused").create().expect("a consumer");
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).unwrap_or_else(|error| panic!("{brokers}: {error}"));
+    let partitions =
+        metadata.topics().iter().flat_map(|topic| topic.partitions().iter().map(|partition| partition.id()));
+    let end = |partition| consumer.fetch_watermarks(topic, partition, TIMEOUT).map_or(0, |(_, end)| end);
+    partitions.map(end).sum()
+}
+
 /// A record for [`produce`].
 #[derive(Debug, Clone, Default)]
 pub struct RawRecord {
@@ -41,6 +57,8 @@ pub struct RawRecord {
     pub value: Option<Vec<u8>>,
     /// Partition, if not the client's choice.
     pub partition: Option<i32>,
+    /// Headers in order.
+    pub headers: Vec<(String, String)>,
 }
 
 /// Sends records as they are, and waits until all are acknowledged.
@@ -64,6 +82,13 @@ pub fn produce(brokers: &str, topic: &str, records: &[RawRecord]) {
         }
         if let Some(partition) = record.partition {
             message = message.partition(partition);
+        }
+        if !record.headers.is_empty() {
+            let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+            let header = |headers: OwnedHeaders, (key, value): &(String, String)| {
+                headers.insert(Header { key, value: Some(value) })
+            };
+            message = message.headers(record.headers.iter().fold(headers, header));
         }
         producer.send(message).unwrap_or_else(|(error, _)| panic!("{topic}: {error}"));
         producer.poll(Duration::ZERO);

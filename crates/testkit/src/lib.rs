@@ -10,8 +10,10 @@
     reason = "this crate serves tests alone, where a panic is the report"
 )]
 
+pub mod disk;
 pub mod kafka;
 pub mod names;
+pub mod own;
 pub mod postgres;
 pub mod process;
 pub mod project;

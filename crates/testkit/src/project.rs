@@ -35,6 +35,7 @@ pub struct ProjectDir {
     pub topic_prefix: String,
     column: Column,
     database: Option<Database>,
+    settings: Vec<String>,
     _parent: TempDir,
 }
 
@@ -65,7 +66,8 @@ impl ProjectDir {
             Column::Embedded => String::new(),
             Column::Servers => format!("{}.", crate::unique_name("scenario")),
         };
-        let project = Self { binary: binary.into(), path, topic_prefix, column, database, _parent: parent };
+        let project =
+            Self { binary: binary.into(), path, topic_prefix, column, database, settings: Vec::new(), _parent: parent };
         project.add_profile();
         project
     }
@@ -73,6 +75,11 @@ impl ProjectDir {
     /// A copy of `examples/<name>`.
     pub fn of_example(name: &str, binary: &str, column: Column) -> Self {
         Self::copy_of(&examples().join(name), binary, column)
+    }
+
+    /// Gives every command `--set setting`.
+    pub fn set(&mut self, setting: impl Into<String>) {
+        self.settings.push(setting.into());
     }
 
     /// Replaces a part of a file of the project.
@@ -90,6 +97,9 @@ impl ProjectDir {
     pub fn command(&self, command: &str, rest: &[&str]) -> Command {
         let mut process = Command::new(&self.binary);
         process.arg(command).arg(&self.path).args(rest).args(["--profile", PROFILE]);
+        for setting in &self.settings {
+            process.args(["--set", setting]);
+        }
         process
     }
 

@@ -1,0 +1,92 @@
+//! What several scenarios of payments ask at their end.
+#![allow(dead_code, reason = "each scenario uses a part of it")]
+
+use serde_json::Value;
+use testkit::project::{Column, ProjectDir};
+
+/// What each window query must hold, worked out by PostgreSQL from the rows of `payments_enriched`, which it joins with nothing.
+pub(crate) const RECOMPUTED: [(&str, &str, &str); 4] = [
+    (
+        "kpis_per_minute",
+        "window_start, currency, payments, declined, approved_total, average_amount, largest_amount",
+        "SELECT date_trunc('minute', event_time), currency, count(*), count(*) FILTER (WHERE status = 'declined'),
+                sum(amount) FILTER (WHERE status = 'approved'), round(avg(amount), 6), max(amount)
+         FROM bi.payments_enriched GROUP BY 1, 2",
+    ),
+    (
+        "spend_by_category",
+        "window_start, category, country, currency, payments, total",
+        "SELECT date_bin('10 seconds', event_time, 'epoch'), merchant_category, merchant_country, currency, count(*), sum(amount)
+         FROM bi.payments_enriched WHERE status = 'approved' AND merchant_name IS NOT NULL GROUP BY 1, 2, 3, 4",
+    ),
+    (
+        "spend_by_category_sliding",
+        "window_start, category, country, currency, payments, total",
+        "SELECT date_bin('10 seconds', event_time, 'epoch') - back * interval '10 seconds', merchant_category, merchant_country,
+                currency, count(*), sum(amount)
+         FROM bi.payments_enriched, generate_series(0, 5) AS back
+         WHERE status = 'approved' AND merchant_name IS NOT NULL GROUP BY 1, 2, 3, 4",
+    ),
+    (
+        "velocity",
+        "window_start, account_id, payments, declined, first_payment, last_payment",
+        "SELECT date_trunc('minute', event_time), account_id, count(*), count(*) FILTER (WHERE status = 'declined'),
+                min(event_time), max(event_time)
+         FROM bi.payments_enriched GROUP BY 1, 2 HAVING count(*) > 2",
+    ),
+];
+
+/// `examples/payments` on the embedded systems, with a velocity query that finds something in a few seconds.
+pub(crate) fn payments(binary: &str) -> ProjectDir {
+    let project = ProjectDir::of_example("payments", binary, Column::Embedded);
+    // In so short a time hardly anybody pays more than 12 times.
+    project.edit("queries/velocity.sql", "HAVING count(*) > 12", "HAVING count(*) > 2");
+    project
+}
+
+/// Compares each window with PostgreSQL's recomputation. The velocity query must have been set to more than two payments.
+pub(crate) fn assert_windows_are_true(project: &ProjectDir) {
+    for (name, columns, recomputed) in RECOMPUTED {
+        let found = format!("SELECT {columns} FROM bi.{name}");
+        let differences = project.sql(&format!(
+            "(SELECT 'missing', * FROM (({recomputed}) EXCEPT ALL ({found})) AS m) UNION ALL (SELECT 'extra', * FROM (({found}) EXCEPT ALL ({recomputed})) AS e) LIMIT 5"
+        ));
+        assert!(differences.is_empty(), "{name}: {differences:#?}");
+        assert_ne!(project.sql_value(&format!("SELECT count(*) FROM bi.{name}")), "0", "{name} is empty");
+    }
+}
+
+/// The report of `tillstream audit`, with its exit code.
+pub(crate) fn audit(project: &ProjectDir, rest: &[&str]) -> (Option<i32>, Value) {
+    let ended = project.run("audit", &[&["--output", "json"], rest].concat());
+    let report = serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {}", ended.stderr));
+    (ended.code, report)
+}
+
+/// Audits, and asserts that nothing is wrong and that `raw` records have a verdict each.
+pub(crate) fn assert_audit_is_clean(project: &ProjectDir, raw: u64) {
+    let (code, report) = audit(project, &[]);
+    assert_eq!((code, &report["ok"]), (Some(0), &Value::Bool(true)), "{report:#}");
+    let partitions: Vec<&Value> = report["streams"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|stream| stream["partitions"].as_array())
+        .flatten()
+        .collect();
+    let sum = |field: &str| partitions.iter().filter_map(|partition| partition[field].as_u64()).sum::<u64>();
+    assert_eq!((sum("raw"), sum("validated") + sum("rejected"), sum("waiting")), (raw, raw, 0), "{report:#}");
+    let compared = report["tables"].as_array().into_iter().flatten().filter(|table| table["holds"] == "equal").count();
+    assert!(compared > 0, "the audit compared no table: {report:#}");
+}
+
+/// Brings everything to its end, audits, recomputes, and asserts that each of `raw` records has a verdict; gives the summary.
+pub(crate) fn assert_nothing_is_lost(project: &ProjectDir, raw: u64) -> Value {
+    let ended = project.run("up", &["--drain"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let summary: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(summary["raw"], raw, "{summary}");
+    assert_audit_is_clean(project, raw);
+    assert_windows_are_true(project);
+    summary
+}
