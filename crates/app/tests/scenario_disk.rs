@@ -28,7 +28,8 @@ fn readiness(pipeline: &Supervised) -> String {
     let line =
         pipeline.stdout().into_iter().find(|line| line.starts_with("dashboard")).expect("the address is printed");
     let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address").to_owned();
-    let mut stream = TcpStream::connect(address).expect("the page is served");
+    let mut stream =
+        TcpStream::connect(address).unwrap_or_else(|error| panic!("the page is served: {error}\n{}", pipeline.tail()));
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
@@ -63,7 +64,7 @@ fn full_disks_are_waited_for_and_nothing_is_lost() {
     project.edit(
         "tillstream.yaml",
         "duplicates: { within: 10m }",
-        "duplicates: { within: 10m, memory: 64KB, disk: 100MB }",
+        "duplicates: { within: 10m, memory: 256KB, disk: 100MB }",
     );
     let disk = |name: &str, megabytes| SmallDisk::mount(&project.data_dir().join(name), megabytes);
     let spill = disk("spill", 20);

@@ -222,6 +222,8 @@ impl Duplicates {
                     "what memory keeps of the ids on the disk is over its cap: looking for duplicates reads the disk more often"
                 );
                 oldest.run.forget_fingerprints();
+            } else if self.memory.len() > 0 {
+                self.spill()?;
             } else {
                 return Err(RoomError::Full);
             }
