@@ -95,7 +95,7 @@ impl Drop for OwnServer {
         // PostgreSQL takes SIGQUIT with its children, Kafka dies of SIGKILL.
         if let Some(process) = self.process() {
             let signal = if self.script == "kafka.sh" { Signal::SIGKILL } else { Signal::SIGQUIT };
-            drop(kill(process, signal));
+            kill(process, signal).ok();
             crate::wait_for("the server's end", Duration::from_secs(60), || (!is_alive(process)).then_some(()));
         }
     }
