@@ -234,7 +234,7 @@ fn run(events: Vec<Event>) {
             }
             Event::Stop(category) => {
                 stage.checkpoint(&mut disk);
-                stage.log.stop(QUERY, &stage.taken);
+                stage.log.stop(QUERY, &stage.taken, &stage.in_doubt);
                 stage.make_durable(&mut disk);
                 let stopped_at = stage.taken.clone();
                 disk.source = category.unwrap_or(disk.source);

@@ -19,7 +19,7 @@ pub struct ReferenceLog {
 struct QueryLog {
     /// By table, oldest first.
     tables: BTreeMap<String, Vec<Effect>>,
-    /// Where the query stood when it was last stopped in order: nothing was taken past it.
+    /// Where the query stood when it was last stopped in order: no row past it was ever joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stopped_at: Option<Vec<i64>>,
 }
@@ -92,9 +92,12 @@ impl ReferenceLog {
         effects.filter_map(|effect| effect.at(partition)).filter(|from| *from > offset).min()
     }
 
-    /// Notes that a query has been stopped in order at these positions.
-    pub fn stop(&mut self, query: &str, positions: &[i64]) {
-        self.queries.entry(query.to_owned()).or_default().stopped_at = Some(positions.to_vec());
+    /// Notes that a query has been stopped in order at these positions. Rows from there up to `in_doubt` may have been joined before a
+    /// crash, and stay so where the replay hasn't come as far.
+    pub fn stop(&mut self, query: &str, positions: &[i64], in_doubt: &[i64]) {
+        let doubts = in_doubt.iter().copied().chain(std::iter::repeat(0));
+        let stopped_at = positions.iter().zip(doubts).map(|(&at, doubt)| at.max(doubt)).collect();
+        self.queries.entry(query.to_owned()).or_default().stopped_at = Some(stopped_at);
     }
 
     /// Where a query was stopped in order, which is forgotten since it goes on now.
@@ -186,6 +189,13 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_amid_a_replay_leaves_in_doubt_what_the_crash_did() {
+        let mut log = ReferenceLog::default();
+        log.stop("q", &[5, 9], &[12, 3]);
+        assert_eq!(log.resume("q"), Some(vec![12, 9]));
+    }
+
+    #[test]
     fn a_query_is_adopted_once() {
         let (mut log, mut other) = (ReferenceLog::default(), ReferenceLog::default());
         other.apply("q", "m", &version(4), &[0]);
@@ -200,7 +210,7 @@ mod tests {
     fn it_is_read_as_it_was_written() {
         let mut log = ReferenceLog::default();
         log.apply("q", "m", &version(1), &[0, 7]);
-        log.stop("q", &[3, 9]);
+        log.stop("q", &[3, 9], &[3, 2]);
         let mut read = ReferenceLog::from_json(&log.to_json().unwrap()).unwrap();
         assert_eq!(read, log);
         assert_eq!((read.resume("q"), read.resume("q")), (Some(vec![3, 9]), None));

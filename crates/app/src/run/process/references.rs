@@ -177,7 +177,8 @@ impl References {
             return Ok(());
         }
         for (query, positions) in positions(queries) {
-            self.versions.log.stop(&query, &positions);
+            let in_doubt = self.in_doubt.get(&query).map(Vec::as_slice).unwrap_or_default();
+            self.versions.log.stop(&query, &positions, in_doubt);
         }
         self.make_durable(stage)
     }
