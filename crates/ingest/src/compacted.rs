@@ -88,7 +88,7 @@ pub struct CompactedTable {
     held: BTreeMap<Vec<u8>, Held>,
     bytes: usize,
     bytes_max: usize,
-    values: Decoder,
+    values: RecordReader,
     keys: Keys,
 }
 
@@ -103,7 +103,37 @@ struct Held {
 enum Keys {
     InValue,
     Text { column: usize },
-    Avro(Box<Decoder>),
+    Avro(Box<RecordReader>),
+}
+
+/// Decodes records into columns that are declared without a record's name: it takes the name of the first writer's.
+#[derive(Debug)]
+struct RecordReader {
+    columns: Schema,
+    decoder: Decoder,
+    has_writer: bool,
+}
+
+impl RecordReader {
+    fn new(columns: Schema) -> Result<Self, String> {
+        let decoder = Self::decoder("row", &columns)?;
+        Ok(Self { columns, decoder, has_writer: false })
+    }
+
+    fn decoder(name: &str, columns: &Schema) -> Result<Decoder, String> {
+        let reader = avro::schema_for(name, "", None, columns).map_err(|error| error.to_string())?;
+        Decoder::new(&reader, None, avro::Limits::default()).map_err(|error| error.to_string())
+    }
+
+    fn add_writer(&mut self, id: u32, text: &str) -> Result<(), String> {
+        let writer = avro::Schema::parse(text).map_err(|error| error.to_string())?;
+        if !self.has_writer {
+            let name = writer.name().rsplit('.').next().unwrap_or_default();
+            self.decoder = Self::decoder(name, &self.columns)?;
+            self.has_writer = true;
+        }
+        self.decoder.add_writer(id, &writer).map_err(|error| error.to_string())
+    }
 }
 
 /// What a key costs besides its bytes.
@@ -125,9 +155,7 @@ impl CompactedTable {
         let wrong = |reason: String| CompactedError::Columns { table: table.to_owned(), reason };
         let decoder = |keep: &dyn Fn(&str) -> bool| {
             let fields: Vec<_> = schema.fields().iter().filter(|field| keep(field.name())).cloned().collect();
-            let reader = avro::schema_for("row", "tillstream", None, &Schema::new(fields));
-            let reader = reader.map_err(|error| wrong(error.to_string()))?;
-            Decoder::new(&reader, None, avro::Limits::default()).map_err(|error| wrong(error.to_string()))
+            RecordReader::new(Schema::new(fields)).map_err(wrong)
         };
         let is_key = |name: &str| key.iter().any(|column| column == name);
         let keys = match (record_key, key) {
@@ -241,14 +269,14 @@ impl CompactedTable {
 
 /// Decodes all of `bytes`, which are of the records in `held`, asking for writers' schemas as they come.
 fn decode(
-    decoder: &mut Decoder,
+    reader: &mut RecordReader,
     bytes: &BytesColumn,
     schemas: &dyn Schemas,
     held: &BTreeMap<Vec<u8>, Held>,
     (table, topic): (&str, &str),
 ) -> Result<RecordBatch, CompactedError> {
     loop {
-        let decoded = decoder.decode(bytes);
+        let decoded = reader.decoder.decode(bytes);
         let Some((row, failure)) = decoded.failures.into_iter().next() else { return Ok(decoded.batch) };
         let record = |reason: String| {
             let at = held.values().nth(row as usize);
@@ -257,8 +285,7 @@ fn decode(
         };
         let DecodeFailure::UnknownWriter { id } = failure else { return Err(record(failure.to_string())) };
         let text = schemas.by_id(id)?;
-        let writer = avro::Schema::parse(&text).map_err(|error| record(error.to_string()))?;
-        decoder.add_writer(id, &writer).map_err(|error| record(error.to_string()))?;
+        reader.add_writer(id, &text).map_err(record)?;
     }
 }
 
@@ -270,7 +297,7 @@ mod tests {
     use arrow_schema::{DataType, Field};
     use avro::Encoder;
 
-    /// Schema 1: (id, fee); 2: (fee); 3: (id), all as `tillstream` derives them.
+    /// Schema 1: (id, fee); 2: (fee); 3: (id).
     #[derive(Debug)]
     struct Registry;
 
@@ -289,7 +316,7 @@ mod tests {
             3 => &["id"],
             id => return Err(SchemaError::Unknown { id }),
         };
-        Ok(avro::schema_for("row", "test", None, &fields(names)).unwrap())
+        Ok(avro::schema_for("Fee", "test", None, &fields(names)).unwrap())
     }
 
     impl Schemas for Registry {
