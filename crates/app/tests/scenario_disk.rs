@@ -40,13 +40,27 @@ fn stored(project: &ProjectDir) -> i64 {
     project.sql_value("SELECT count(*) FROM bi.payments_enriched").parse().expect("a number")
 }
 
-/// Fills the disk until the pipeline says what it lacks, makes room, and waits until it goes on.
-fn full_for_a_while(project: &ProjectDir, pipeline: &mut Supervised, name: &str, disk: &SmallDisk) {
+/// Whether `/readyz` says that a disk is full.
+fn is_shown(pipeline: &Supervised) -> bool {
+    let said = readiness(pipeline);
+    said.contains("No space left") || said.contains("disk is full")
+}
+
+/// Whether the log says that the broker's disk is full.
+fn is_logged(pipeline: &Supervised) -> bool {
+    pipeline.tail().contains("a record batch couldn't be written")
+}
+
+/// Fills the disk until the pipeline tells that it is full, makes room, and waits until it goes on.
+fn full_for_a_while(
+    project: &ProjectDir,
+    pipeline: &mut Supervised,
+    name: &str,
+    disk: &SmallDisk,
+    is_told: fn(&Supervised) -> bool,
+) {
     let filler = disk.fill();
-    testkit::wait_for(&format!("the full disk of {name} to be told"), PATIENCE, || {
-        let said = readiness(pipeline);
-        (said.contains("No space left") || said.contains("disk is full")).then(|| eprintln!("{name}: {said}"))
-    });
+    testkit::wait_for(&format!("the full disk of {name} to be told"), PATIENCE, || is_told(pipeline).then_some(()));
     assert!(pipeline.is_running(), "{name}: {}", pipeline.tail());
     drop(filler);
     testkit::wait_for(&format!("ready again after the full disk of {name}"), PATIENCE, || {
@@ -77,10 +91,10 @@ fn full_disks_are_waited_for_and_nothing_is_lost() {
         ["--late-share", "0", "--duplicate-share", "0.02", "--invalid-share", "0", "--fraud-bursts-per-min", "0"];
     let mut generator = project.start("generate", &[&["--rate", &rate, "--for", &duration], &shares[..]].concat());
     testkit::wait_for("rows", PATIENCE, || (stored(&project) > 0).then_some(()));
-    full_for_a_while(&project, &mut pipeline, "spilled ids", &spill);
-    full_for_a_while(&project, &mut pipeline, "snapshots", &snapshots);
-    full_for_a_while(&project, &mut pipeline, "PostgreSQL", &postgres);
-    full_for_a_while(&project, &mut pipeline, "the broker", &broker);
+    full_for_a_while(&project, &mut pipeline, "spilled ids", &spill, is_shown);
+    full_for_a_while(&project, &mut pipeline, "snapshots", &snapshots, is_shown);
+    full_for_a_while(&project, &mut pipeline, "PostgreSQL", &postgres, is_shown);
+    full_for_a_while(&project, &mut pipeline, "the broker", &broker, is_logged);
     let status = generator.wait(PATIENCE);
     assert!(status.success(), "{}", generator.tail());
     pipeline.signal(Signal::SIGTERM);
