@@ -153,6 +153,27 @@ impl Reader {
         self.outage.as_deref()
     }
 
+    /// Where each assigned partition is read next: past the last record that [`Reader::poll`] gave, and past the transaction markers after
+    /// it, which no reader is shown and which may be the end of a log. A partition of which nothing was read yet is left out.
+    ///
+    /// # Errors
+    /// `Refused` when librdkafka doesn't say.
+    pub fn positions(&self) -> Result<Vec<(TopicPartition, i64)>> {
+        let list = self.consumer.position().map_err(|error| self.error(&error, "asking for positions"))?;
+        let read = list.elements().into_iter().filter_map(|element| match element.offset() {
+            Offset::Offset(offset) => {
+                Some((TopicPartition::new(self.named(element.topic()), element.partition()), offset))
+            }
+            _ => None,
+        });
+        Ok(read.collect())
+    }
+
+    /// The name of an assigned topic as the records' blocks share it.
+    fn named(&self, topic: &str) -> Arc<str> {
+        self.topics.get(topic).cloned().unwrap_or_else(|| topic.into())
+    }
+
     /// Stops fetching these partitions until [`Reader::resume`]; they stay assigned.
     ///
     /// # Errors

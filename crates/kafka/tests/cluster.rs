@@ -139,6 +139,31 @@ fn a_cluster_that_is_away_is_waited_for() {
 }
 
 #[test]
+fn markers_of_transactions_are_in_the_position() {
+    let topic = make_topic(1);
+    let partition = TopicPartition::new(topic.as_str(), 0);
+    let records = vec![testkit::kafka::RawRecord { value: Some(b"v".to_vec()), ..Default::default() }; 3];
+    for commits in [true, false, true, false] {
+        testkit::kafka::produce_in_transaction(&connection().brokers, &topic, &records, commits);
+    }
+    let mut reader = Reader::new(&connection(), &ReaderOptions::default()).unwrap();
+    let end = reader.range(&partition).unwrap().1;
+    assert_eq!(end, 16, "four times three records and a marker");
+    // The second one starts at nothing but a marker.
+    for (start, expected) in [(Start::Beginning, vec![0, 1, 2, 8, 9, 10]), (Start::Offset(15), vec![])] {
+        reader.assign(&[(partition.clone(), start)]).unwrap();
+        let mut offsets = Vec::new();
+        testkit::wait_for("the end", DEADLINE, || {
+            for block in reader.poll(100, Duration::from_millis(50)).unwrap() {
+                offsets.extend(block.offsets);
+            }
+            (reader.positions().unwrap() == [(partition.clone(), end)]).then_some(())
+        });
+        assert_eq!(offsets, expected);
+    }
+}
+
+#[test]
 fn keys_go_where_our_partitioner_says() {
     let topic = make_topic(5);
     let writer = Writer::new(&connection(), &WriterOptions::default()).unwrap();

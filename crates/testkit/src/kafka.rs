@@ -66,12 +66,32 @@ pub struct RawRecord {
 /// # Panics
 /// When one isn't.
 pub fn produce(brokers: &str, topic: &str, records: &[RawRecord]) {
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("message.max.bytes", "10000000")
-        .set("acks", "all")
-        .create()
-        .expect("a producer");
+    send(&producer(brokers, &[]), topic, records);
+}
+
+/// Sends records in a transaction of its own, which ends by a commit or is aborted. Either leaves a marker in each partition written to.
+///
+/// # Panics
+/// When the cluster doesn't take them.
+pub fn produce_in_transaction(brokers: &str, topic: &str, records: &[RawRecord], commits: bool) {
+    let producer = producer(brokers, &[("transactional.id", &crate::unique_name("transaction"))]);
+    producer.init_transactions(TIMEOUT).unwrap_or_else(|error| panic!("{topic}: {error}"));
+    producer.begin_transaction().unwrap_or_else(|error| panic!("{topic}: {error}"));
+    send(&producer, topic, records);
+    let ended = if commits { producer.commit_transaction(TIMEOUT) } else { producer.abort_transaction(TIMEOUT) };
+    ended.unwrap_or_else(|error| panic!("{topic}: {error}"));
+}
+
+fn producer(brokers: &str, properties: &[(&str, &str)]) -> BaseProducer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("message.max.bytes", "10000000").set("acks", "all");
+    for (name, value) in properties {
+        config.set(*name, *value);
+    }
+    config.create().expect("a producer")
+}
+
+fn send(producer: &BaseProducer, topic: &str, records: &[RawRecord]) {
     for record in records {
         let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
         if let Some(key) = &record.key {

@@ -161,6 +161,12 @@ impl PartitionValidator {
         progress
     }
 
+    /// Passes over the part of the raw log before `raw_offset`, all of which the validator has seen but for markers of transactions,
+    /// which have no verdict.
+    pub fn pass(&mut self, raw_offset: i64) {
+        self.progress.raw_offset = self.progress.raw_offset.max(raw_offset);
+    }
+
     /// Declares the partition idle: caught up with raw and quiet for the stream's `idle_timeout`. Its watermark follows the others',
     /// and rows that come later below it are late.
     pub fn declare_idle(&mut self, others_watermark_us: Option<i64>) {

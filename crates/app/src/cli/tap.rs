@@ -27,6 +27,8 @@ text, and anything else as {\"hex\"}. Headers that start with ts. say where a re
 
 const POLL: Duration = Duration::from_millis(200);
 const RECORDS_MAX: usize = 1_000;
+/// Polls without a record after which the end counts as reached: a compacted log may end in an empty batch.
+const EMPTY_POLLS_MAX: u32 = 20;
 
 /// Show the records of a topic, decoded.
 #[derive(Debug, Args)]
@@ -90,16 +92,22 @@ impl Tap {
         }
         reader.assign(&assignment)?;
         let mut viewer = Viewer::new(context.schemas.clone());
-        let mut shown = 0;
+        let (mut shown, mut empty_polls) = (0, 0);
         let is_done = |lacking: &BTreeMap<TopicPartition, (i64, i64)>| {
             self.from == Place::Beginning && lacking.values().all(|(next, end)| next >= end)
         };
         while !context.stop.is_set() && !is_done(&lacking) {
             let blocks = reader.poll(RECORDS_MAX, POLL)?;
-            if blocks.is_empty() && self.from == Place::Beginning && reader.outage().is_none() {
-                // A log may end in markers and compacted records, which no reader is shown.
-                for (partition, range) in &mut lacking {
-                    range.0 = range.0.max(range.1.min(reader.range(partition)?.1));
+            empty_polls = if blocks.is_empty() && reader.outage().is_none() { empty_polls + 1 } else { 0 };
+            if self.from == Place::Beginning && empty_polls > EMPTY_POLLS_MAX {
+                return Ok(());
+            }
+            if blocks.is_empty() {
+                // A log may end in markers, which no reader is shown.
+                for (partition, position) in reader.positions()? {
+                    if let Some(range) = lacking.get_mut(&partition) {
+                        range.0 = range.0.max(position);
+                    }
                 }
             }
             for block in &blocks {

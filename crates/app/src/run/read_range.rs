@@ -104,13 +104,10 @@ impl RangeReader {
             if !self.waiting.is_empty() {
                 continue;
             }
-            // A log may end in markers or compacted records that a reader never shows.
-            let silence = self.heard.elapsed();
-            let is_silent = silence > Duration::from_secs(1) && self.reader.outage().is_none();
-            if is_silent && self.reader.range(&self.partition)?.1 <= to {
-                tracing::debug!(partition = %self.partition, from, to, "the last records of the range are not shown to readers");
+            // A range may end in markers that a reader never shows.
+            if self.reader.positions()?.iter().any(|&(_, position)| position >= to) {
                 self.is_over = true;
-            } else if silence > SILENCE_MAX {
+            } else if self.heard.elapsed() > SILENCE_MAX {
                 let why = self.reader.outage().unwrap_or("no records came").to_owned();
                 return Err(Error::Unavailable(format!("reading {} from {from} to {to}: {why}", self.partition)));
             }

@@ -32,8 +32,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a partition waits before it tries again to write ids to a disk that refused them.
 const TRY_DISK_AGAIN: Duration = Duration::from_secs(1);
 const ENDS_EVERY: Duration = Duration::from_millis(500);
-/// Silence of a partition that is being read after which nothing more is expected of it.
-const SILENCE: Duration = Duration::from_secs(2);
 
 /// What the stage needs to know of its stream.
 #[derive(Debug, Clone)]
@@ -70,9 +68,9 @@ impl Partition {
         self.queue.iter().map(RecordBlock::len).sum()
     }
 
-    /// Whether records wait. A log may end in transaction markers that a reader never shows, so silence counts as the end.
-    fn has_backlog(&self, now: Duration) -> bool {
-        !self.queue.is_empty() || (self.read_to < self.end && now.saturating_sub(self.last_record_at) < SILENCE)
+    /// Whether records wait.
+    fn has_backlog(&self) -> bool {
+        !self.queue.is_empty() || self.read_to < self.end
     }
 }
 
@@ -164,7 +162,11 @@ impl<'a> Session<'a> {
         let waiting =
             self.partitions.iter().any(|partition| !partition.queue.is_empty() && partition.waits_until <= now);
         let wait = if waiting { Duration::ZERO } else { POLL };
-        for block in self.reader.poll(model::limits::BATCH_RECORDS_MAX, wait)? {
+        let blocks = self.reader.poll(model::limits::BATCH_RECORDS_MAX, wait)?;
+        if blocks.is_empty() {
+            self.pass_markers()?;
+        }
+        for block in blocks {
             let Some(partition) = self.partitions.iter_mut().find(|known| known.raw.partition == block.partition)
             else {
                 continue;
@@ -183,12 +185,25 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Takes note of transaction markers that were read: no record tells of them, and a log may end in some.
+    fn pass_markers(&mut self) -> Result<()> {
+        for (raw, position) in self.reader.positions()? {
+            let Some(partition) = self.partitions.iter_mut().find(|known| known.raw == raw) else { continue };
+            partition.read_to = partition.read_to.max(position);
+            if partition.queue.is_empty() {
+                partition.validator.pass(position);
+            }
+        }
+        Ok(())
+    }
+
     /// Which partitions wait for slower ones. The ends of the log are asked for only while a backlog is read.
     fn partitions_to_hold(&mut self) -> Result<Vec<bool>> {
         let now = self.stage.context.clock.elapsed();
         let replaying = self.partitions.iter().any(|partition| partition.queued() > 1_000);
         if replaying && now.saturating_sub(self.ends_asked_at) > ENDS_EVERY {
             self.ends_asked_at = now;
+            self.pass_markers()?;
             for partition in &mut self.partitions {
                 if partition.queue.is_empty() {
                     partition.end = self.reader.range(&partition.raw)?.1;
@@ -200,7 +215,7 @@ impl<'a> Session<'a> {
             .iter()
             .map(|partition| PartitionTime {
                 watermark_us: partition.validator.watermark_us(),
-                has_backlog: partition.has_backlog(now),
+                has_backlog: partition.has_backlog(),
             })
             .collect();
         let mut hold = skew::to_hold(&times, micros(self.stage.max_skew));
@@ -303,10 +318,9 @@ impl<'a> Session<'a> {
                 continue;
             }
             if !partition.published.idle {
-                // Proof of idleness: nothing lies in the log past what was read, but for markers that no reader is shown.
+                // Proof of idleness: nothing lies in the log past what was read.
                 partition.end = self.reader.range(&partition.raw)?.1;
-                let is_silent = now.saturating_sub(partition.last_record_at) >= timeout + timeout.max(SILENCE);
-                if self.reader.outage().is_some() || (partition.read_to < partition.end && !is_silent) {
+                if self.reader.outage().is_some() || partition.read_to < partition.end {
                     continue;
                 }
             }

@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 use crate::run::context::Context;
 
 const POLL: Duration = Duration::from_millis(100);
-/// Polls without a record after which the end counts as reached, although the last offsets gave none: they are markers of transactions.
+/// Polls without a record after which the end counts as reached, although the last offsets gave none: compaction leaves an empty batch
+/// where the last record was a deletion.
 const EMPTY_POLLS_MAX: u32 = 20;
 
 /// A reference table in a topic.
@@ -130,9 +131,12 @@ impl TopicTable {
                 break;
             }
             for block in blocks {
-                let index = usize::try_from(block.partition).unwrap_or(usize::MAX);
                 following.has_changed |= following.rows.apply(&block).map_err(|error| of_table(name, &error))?;
-                if let (Some(position), Some(next)) = (following.positions.get_mut(index), block.next_offset()) {
+            }
+            // These count the markers of transactions, too, which end a log and which no block holds.
+            for (partition, next) in following.reader.positions()? {
+                let index = usize::try_from(partition.partition).unwrap_or(usize::MAX);
+                if let Some(position) = following.positions.get_mut(index) {
                     *position = next;
                 }
             }
