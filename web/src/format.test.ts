@@ -14,6 +14,17 @@ test('money keeps its digits', () => {
   for (const same of ['999.99', '0012345', 'a1234', '1e5', '', '2026-01-01']) assert.equal(format.cell(same), same);
 });
 
+test('windows of today need no day', () => {
+  const now = Date.UTC(2026, 0, 5, 12) * 1000;
+  const cases = [
+    ['2026-01-05T09:00:00Z · 2026-01-05T09:01:00Z · EUR · a', '09:00–09:01 UTC · EUR · a'],
+    ['2026-01-05T09:00:10Z · 2026-01-05T09:00:20Z', '09:00:10–09:00:20 UTC'],
+    ['2026-01-04T23:00:00Z · 2026-01-05T00:00:00Z · x', '2026-01-04 23:00–2026-01-05 00:00 UTC · x'],
+    ['2 · 53658', '2 · 53658'],
+  ];
+  for (const [label, text] of cases) assert.equal(format.rowLabel(label, now), text);
+});
+
 test('rates, bytes and shares', () => {
   assert.deepEqual([0, 0.26, 9.96, 3012.4, null].map(format.rate), ['0', '0.3', '10', '3,012', '–']);
   assert.deepEqual([0, 1023, 1536, 1_400_000, 3e12].map(format.bytes), ['0 B', '1023 B', '1.5 KiB', '1.3 MiB', '2.7 TiB']);

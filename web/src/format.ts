@@ -61,6 +61,21 @@ export const clock = (seconds: number): string => new Date(seconds * 1000).toTim
 export const utc = (us: number | null): string =>
   us == null ? UNKNOWN : new Date(us / 1000).toISOString().replace('T', ' ').replace(/\.\d+Z$/, ' UTC');
 
+/**
+ * A result row's label, which begins with the window's two ends where there is a window: "2026-01-05T09:00:00Z · 2026-01-05T09:01:00Z · EUR" is
+ * "09:00–09:01 UTC · EUR" on that day, so that a phone has room for the values.
+ */
+export function rowLabel(label: string, nowUs: number): string {
+  const time = String.raw`(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d(?:\.\d+)?)Z`;
+  const [, startDay, start, startSeconds, endDay, end, endSeconds, rest] = new RegExp(`^${time} · ${time}(.*)$`).exec(label) ?? [];
+  if (startDay === undefined) return label;
+  const whole = startSeconds === ':00' && endSeconds === ':00';
+  const from = whole ? start : `${start}${startSeconds}`;
+  const to = whole ? end : `${end}${endSeconds}`;
+  const day = startDay === new Date(nowUs / 1000).toISOString().slice(0, 10) ? '' : `${startDay} `;
+  return `${day}${from}–${endDay === startDay ? '' : `${endDay} `}${to} UTC${rest}`;
+}
+
 /** The number that a cell's text is, if it is one. */
 export function numeric(text: string): number | null {
   return /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : null;

@@ -103,7 +103,7 @@ function Page({ connection }: { connection: Connection }) {
           {!empty && (
             <section class="queries">
               {live.queries.map((query) => (
-                <QueryCard key={query.name} query={query} history={history} theme={theme} />
+                <QueryCard key={query.name} query={query} history={history} theme={theme} nowUs={live.now_us} />
               ))}
             </section>
           )}

@@ -163,7 +163,7 @@ function barColumn(rows: Row[]): number {
   return rows[0]?.columns.findIndex((_, index) => rows.every((row) => format.numeric(row.columns[index]?.[1] ?? '') !== null)) ?? -1;
 }
 
-function Results({ rows }: { rows: Row[] }) {
+function Results({ rows, nowUs }: { rows: Row[]; nowUs: number }) {
   const barred = barColumn(rows);
   const most = Math.max(1e-9, ...rows.map((row) => format.numeric(row.columns[barred]?.[1] ?? '') ?? 0));
   return (
@@ -180,7 +180,7 @@ function Results({ rows }: { rows: Row[] }) {
         <tbody>
           {rows.map((row) => (
             <tr key={row.label}>
-              <th scope="row">{row.label}</th>
+              <th scope="row">{format.rowLabel(row.label, nowUs)}</th>
               {row.columns.map(([name, value], index) => (
                 <td key={name} class={format.numeric(value) === null ? '' : 'numeric'}>
                   {/* A new value is a new element, whose animation marks the change. */}
@@ -198,7 +198,7 @@ function Results({ rows }: { rows: Row[] }) {
   );
 }
 
-export function QueryCard({ query, history, theme }: { query: Query; history: History; theme: string }) {
+export function QueryCard({ query, history, theme, nowUs }: { query: Query; history: History; theme: string; nowUs: number }) {
   const facts: [string, string][] = [
     ['rows published', format.count(query.rows_published)],
     ['in PostgreSQL', format.count(query.stored_rows)],
@@ -227,7 +227,7 @@ export function QueryCard({ query, history, theme }: { query: Query; history: Hi
         theme={theme}
         lines={[{ label: 'rows', color: '--one', values: history.queries[query.name] ?? [] }]}
       />
-      {query.latest.length > 0 ? <Results rows={query.latest} /> : <p class="quiet">No result row yet.</p>}
+      {query.latest.length > 0 ? <Results rows={query.latest} nowUs={nowUs} /> : <p class="quiet">No result row yet.</p>}
     </article>
   );
 }
