@@ -9,8 +9,6 @@
 
 mod common;
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -19,22 +17,7 @@ use testkit::process::Supervised;
 use testkit::project::ProjectDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tillstream");
-const RATE: u64 = 1_500;
-const SECONDS: u64 = 30;
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// What `/readyz` says.
-fn readiness(pipeline: &Supervised) -> String {
-    let line =
-        pipeline.stdout().into_iter().find(|line| line.starts_with("dashboard")).expect("the address is printed");
-    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address").to_owned();
-    let mut stream =
-        TcpStream::connect(address).unwrap_or_else(|error| panic!("the page is served: {error}\n{}", pipeline.tail()));
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer
-}
 
 fn stored(project: &ProjectDir) -> i64 {
     project.sql_value("SELECT count(*) FROM bi.payments_enriched").parse().expect("a number")
@@ -42,29 +25,18 @@ fn stored(project: &ProjectDir) -> i64 {
 
 /// Whether `/readyz` says that a disk is full.
 fn is_shown(pipeline: &Supervised) -> bool {
-    let said = readiness(pipeline);
+    let said = common::readiness(pipeline);
     said.contains("No space left") || said.contains("disk is full")
 }
 
-/// Whether the log says that the broker's disk is full.
-fn is_logged(pipeline: &Supervised) -> bool {
-    pipeline.tail().contains("a record batch couldn't be written")
-}
-
 /// Fills the disk until the pipeline tells that it is full, makes room, and waits until it goes on.
-fn full_for_a_while(
-    project: &ProjectDir,
-    pipeline: &mut Supervised,
-    name: &str,
-    disk: &SmallDisk,
-    is_told: fn(&Supervised) -> bool,
-) {
+fn full_for_a_while(project: &ProjectDir, pipeline: &mut Supervised, name: &str, disk: &SmallDisk) {
     let filler = disk.fill();
-    testkit::wait_for(&format!("the full disk of {name} to be told"), PATIENCE, || is_told(pipeline).then_some(()));
+    testkit::wait_for(&format!("the full disk of {name} to be told"), PATIENCE, || is_shown(pipeline).then_some(()));
     assert!(pipeline.is_running(), "{name}: {}", pipeline.tail());
     drop(filler);
     testkit::wait_for(&format!("ready again after the full disk of {name}"), PATIENCE, || {
-        readiness(pipeline).starts_with("HTTP/1.1 200").then_some(())
+        common::readiness(pipeline).starts_with("HTTP/1.1 200").then_some(())
     });
     let before = stored(project);
     testkit::wait_for(&format!("rows after the full disk of {name}"), PATIENCE, || {
@@ -83,23 +55,19 @@ fn full_disks_are_waited_for_and_nothing_is_lost() {
     let disk = |name: &str, megabytes| SmallDisk::mount(&project.data_dir().join(name), megabytes);
     let spill = disk("spill", 20);
     let snapshots = disk("snapshots", 50);
-    let broker = disk("broker", 150);
+    let broker = disk("broker", 400);
     let postgres = disk("postgres", 300);
     let mut pipeline = project.up(&[]);
-    let (rate, duration) = (RATE.to_string(), format!("{SECONDS}s"));
-    let shares =
-        ["--late-share", "0", "--duplicate-share", "0.02", "--invalid-share", "0", "--fraud-bursts-per-min", "0"];
-    let mut generator = project.start("generate", &[&["--rate", &rate, "--for", &duration], &shares[..]].concat());
+    let generator = common::generate(&project, 1_000, "0.02");
     testkit::wait_for("rows", PATIENCE, || (stored(&project) > 0).then_some(()));
-    full_for_a_while(&project, &mut pipeline, "spilled ids", &spill, is_shown);
-    full_for_a_while(&project, &mut pipeline, "snapshots", &snapshots, is_shown);
-    full_for_a_while(&project, &mut pipeline, "PostgreSQL", &postgres, is_shown);
-    full_for_a_while(&project, &mut pipeline, "the broker", &broker, is_logged);
-    let status = generator.wait(PATIENCE);
-    assert!(status.success(), "{}", generator.tail());
+    full_for_a_while(&project, &mut pipeline, "spilled ids", &spill);
+    full_for_a_while(&project, &mut pipeline, "snapshots", &snapshots);
+    full_for_a_while(&project, &mut pipeline, "PostgreSQL", &postgres);
+    full_for_a_while(&project, &mut pipeline, "the broker", &broker);
+    let generated = common::end(generator);
     pipeline.signal(Signal::SIGTERM);
     assert_eq!(pipeline.wait(PATIENCE).code(), Some(0), "{}", pipeline.tail());
-    let summary = common::assert_nothing_is_lost(&project, RATE * SECONDS);
+    let summary = common::assert_nothing_is_lost(&project, generated);
     // The generator's repeats were found among ids that are nearly all on the disk.
     let distinct = project.sql_value("SELECT count(DISTINCT transaction_id) FROM bi.payments_enriched");
     assert_eq!(summary["validated"].to_string(), distinct, "{summary}");

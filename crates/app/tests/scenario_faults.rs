@@ -20,9 +20,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_tillstream");
 fn postgresql_killed_twice_under_load_loses_and_repeats_nothing() {
     let project = common::payments(BINARY);
     let mut pipeline = project.up(&[]);
-    let shares = ["--late-share", "0", "--duplicate-share", "0", "--invalid-share", "0", "--fraud-bursts-per-min", "0"];
-    let arguments = [&["--rate", "2000", "--for", "12s"], &shares[..]].concat();
-    let mut generator = project.start("generate", &arguments);
+    let generator = common::generate(&project, 2_000, "0");
     let count = "SELECT count(*) FROM bi.payments_enriched";
     for _ in 0..2 {
         // Rows have come in since the last start, so that the kill meets a server under load.
@@ -38,19 +36,51 @@ fn postgresql_killed_twice_under_load_loses_and_repeats_nothing() {
         });
         assert!(pipeline.is_running(), "{}", pipeline.tail());
     }
-    let status = generator.wait(Duration::from_secs(60));
-    assert!(status.success(), "{}", generator.tail());
-    project.wait_for_value(count, "24000", Duration::from_secs(90));
+    let generated = common::end(generator);
+    project.wait_for_value(count, &generated.to_string(), Duration::from_secs(90));
     pipeline.signal(Signal::SIGTERM);
     assert_eq!(pipeline.wait(Duration::from_secs(60)).code(), Some(0), "{}", pipeline.tail());
 
-    let summary = common::assert_nothing_is_lost(&project, 24_000);
-    assert_eq!(summary["validated"], 24_000, "{summary}");
+    let summary = common::assert_nothing_is_lost(&project, generated);
+    assert_eq!(summary["validated"], generated, "{summary}");
     assert_eq!(
         project.sql_value("SELECT count(*), count(DISTINCT transaction_id) FROM bi.payments_enriched"),
-        "24000,24000"
+        format!("{generated},{generated}")
     );
     let sums = "SELECT (SELECT sum(payments) FROM bi.kpis_per_minute),
         (SELECT sum(approved_total) FROM bi.kpis_per_minute) = (SELECT sum(amount) FROM bi.payments_enriched WHERE status = 'approved')";
-    assert_eq!(project.sql_value(sums), "24000,t");
+    assert_eq!(project.sql_value(sums), format!("{generated},t"));
+}
+
+/// The processes of a PostgreSQL server.
+fn server_processes(postmaster: i32) -> Vec<Pid> {
+    let children = std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"));
+    let children = children.expect("the server runs");
+    let children = children.split_whitespace().filter_map(|id| id.parse().ok());
+    std::iter::once(postmaster).chain(children).map(Pid::from_raw).collect()
+}
+
+#[test]
+fn a_postgresql_that_hangs_is_shown_and_waited_for() {
+    let project = common::payments(BINARY);
+    let mut pipeline = project.up(&[]);
+    let generator = common::generate(&project, 1_000, "0");
+    let count = "SELECT count(*) FROM bi.payments_enriched";
+    testkit::wait_for("rows in PostgreSQL", Duration::from_secs(60), || {
+        (project.sql_value(count) != "0").then_some(())
+    });
+    let processes = server_processes(project.postmaster().expect("the private server runs"));
+    let signal = |signal| processes.iter().for_each(|&process| kill(process, signal).expect("the process is there"));
+    signal(Signal::SIGSTOP);
+    testkit::wait_for("word of the silence", Duration::from_secs(90), || {
+        common::readiness(&pipeline).contains("PostgreSQL hasn't answered").then_some(())
+    });
+    signal(Signal::SIGCONT);
+    testkit::wait_for("readiness", Duration::from_secs(90), || {
+        common::readiness(&pipeline).starts_with("HTTP/1.1 200").then_some(())
+    });
+    let generated = common::end(generator);
+    pipeline.signal(Signal::SIGTERM);
+    assert_eq!(pipeline.wait(Duration::from_secs(60)).code(), Some(0), "{}", pipeline.tail());
+    common::assert_nothing_is_lost(&project, generated);
 }

@@ -38,14 +38,6 @@ fn serve(address: &str, arguments: &[&str]) -> Supervised {
     process
 }
 
-/// Generates for so long at [`RATE`], a share of it duplicates.
-fn generate(project: &ProjectDir, seconds: u64) -> Supervised {
-    let shares =
-        ["--late-share", "0", "--duplicate-share", "0.01", "--invalid-share", "0", "--fraud-bursts-per-min", "0"];
-    let (rate, duration) = (RATE.to_string(), format!("{seconds}s"));
-    project.start("generate", &[&["--rate", &rate, "--for", &duration], &shares[..]].concat())
-}
-
 fn count(project: &ProjectDir, what: &str) -> i64 {
     project.sql_value(&format!("SELECT count(*) FROM {what}")).parse().expect("a number")
 }
@@ -56,14 +48,13 @@ fn wait_for_more(what: &str, more: i64, mut count: impl FnMut() -> i64) {
     testkit::wait_for(what, PATIENCE, || (count() >= before + more).then_some(()));
 }
 
-/// Ends the generator and the pipeline, and asserts the truth.
-fn finish(project: &ProjectDir, mut generator: Supervised, mut pipeline: Supervised, raw: u64) -> serde_json::Value {
-    let status = generator.wait(PATIENCE);
-    assert!(status.success(), "{}", generator.tail());
+/// Ends the generator and the pipeline, and asserts the truth, with `more` records that didn't come from the generator.
+fn finish(project: &ProjectDir, generator: Supervised, mut pipeline: Supervised, more: u64) -> serde_json::Value {
+    let generated = common::end(generator);
     assert!(pipeline.is_running(), "{}", pipeline.tail());
     pipeline.signal(Signal::SIGTERM);
     assert_eq!(pipeline.wait(PATIENCE).code(), Some(0), "{}", pipeline.tail());
-    common::assert_nothing_is_lost(project, raw)
+    common::assert_nothing_is_lost(project, generated + more)
 }
 
 /// A payment in Avro under this schema id, with `more` after the stream's own fields.
@@ -91,7 +82,7 @@ fn broker_and_registry_killed_under_load() {
     project.set(format!("connections.kafka.brokers={kafka}"));
     project.set(format!("connections.registry.url=http://{url}"));
     let mut pipeline = project.up(&[]);
-    let generator = generate(&project, 25);
+    let generator = common::generate(&project, RATE, "0.01");
     wait_for_more("rows in PostgreSQL", 1, || count(&project, "bi.payments_enriched"));
 
     // A schema that the pipeline hasn't met when the registry goes away.
@@ -130,7 +121,7 @@ fn broker_and_registry_killed_under_load() {
     pipeline.wait_for_line(PATIENCE, |line| line.contains("kafka is away"));
     broker_process = broker();
     wait_for_more("rows in PostgreSQL", 1, || count(&project, "bi.payments_enriched"));
-    let summary = finish(&project, generator, pipeline, 25 * RATE + 2);
+    let summary = finish(&project, generator, pipeline, 2);
     assert_eq!(summary["rejected"]["unknown_schema"], 1, "{summary}");
     assert!(broker_process.is_running() && registry_process.is_running());
 }
@@ -149,7 +140,7 @@ fn apache_kafka_and_postgresql_away_under_load() {
     project.set(format!("connections.kafka.brokers={}", kafka.address()));
     project.set(format!("connections.postgres.url=postgres://tillstream@{}/postgres", postgres.address()));
     let mut pipeline = project.up(&[]);
-    let generator = generate(&project, 25);
+    let generator = common::generate(&project, RATE, "0.01");
     wait_for_more("rows in PostgreSQL", 1, || count(&project, "bi.payments_enriched"));
 
     postgres.end(Signal::SIGQUIT);
@@ -169,5 +160,5 @@ fn apache_kafka_and_postgresql_away_under_load() {
     kafka.end(Signal::SIGKILL);
     pipeline.wait_for_line(PATIENCE, |line| line.contains("kafka is away"));
     kafka.start();
-    finish(&project, generator, pipeline, 25 * RATE);
+    finish(&project, generator, pipeline, 0);
 }

@@ -24,7 +24,7 @@ const SECONDS: u64 = 10;
 fn payments_from_start_to_end(column: Column) {
     let project = ProjectDir::of_example("payments", BINARY, column);
     // In ten seconds hardly anybody pays more than 12 times.
-    project.edit("queries/velocity.sql", "HAVING count(*) > 12", "HAVING count(*) > 2");
+    project.edit("queries/velocity.sql", "HAVING count(*) > 12", "HAVING count(*) > 1");
     let mut pipeline = project.up(&[]);
     let (rate, duration) = (RATE.to_string(), format!("{SECONDS}s"));
     let shares = [

@@ -1,6 +1,9 @@
 //! What the broker counts. All are totals since its start, but for gauges, which say so.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::sync::lock;
 
 /// Counters of a broker; read them at any time.
 #[derive(Debug, Default)]
@@ -28,8 +31,22 @@ pub struct Metrics {
     pub batches_refused: Counter,
     /// Writes or flushes that the disk failed.
     pub storage_errors: Counter,
+    last_storage_error: Mutex<Option<String>>,
     /// Rebalances of consumer groups begun.
     pub rebalances: Counter,
+}
+
+impl Metrics {
+    /// Counts a write or flush of `partition` (`topic[number]`) that the disk failed.
+    pub(crate) fn storage_failed(&self, partition: &str, error: &std::io::Error) {
+        *lock(&self.last_storage_error) = Some(format!("{partition}: {error}"));
+        self.storage_errors.add(1);
+    }
+
+    /// The last write or flush that the disk failed: the partition as `topic[number]`, and the system's reason.
+    pub fn last_storage_error(&self) -> Option<String> {
+        lock(&self.last_storage_error).clone()
+    }
 }
 
 /// A number that several tasks change.

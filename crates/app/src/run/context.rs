@@ -17,6 +17,8 @@ pub(crate) struct Context {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) status: Arc<Status>,
     pub(crate) stop: Stop,
+    /// What the broker counts, where this process runs it.
+    pub(crate) broker: Option<Arc<broker::Metrics>>,
 }
 
 impl Context {
@@ -28,6 +30,7 @@ impl Context {
             clock,
             status: Arc::new(Status::default()),
             stop: Stop::default(),
+            broker: peers.broker.clone(),
         }
     }
 

@@ -20,6 +20,9 @@ const EVERY: Duration = Duration::from_millis(250);
 /// Between two questions to Kafka for the ends of the raw topics; the rates shown are averages over some seconds.
 const ENDS_EVERY: Duration = Duration::from_secs(1);
 
+/// So long after the last write that the broker's disk failed it is still shown; producers try again more often than that.
+const STORAGE_TROUBLE_FOR: Duration = Duration::from_secs(5);
+
 /// Longest wait for a question to Kafka that is under way at the end.
 const GATHERER_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -94,6 +97,27 @@ impl Servers {
     }
 }
 
+/// Whether the embedded broker's disk takes what is written.
+#[derive(Debug, Default)]
+struct BrokerDisk {
+    errors: u64,
+    failed_at: Option<Duration>,
+}
+
+impl BrokerDisk {
+    /// What went wrong lately, for people. `now` is the clock's elapsed time.
+    fn trouble(&mut self, broker: &broker::Metrics, now: Duration) -> Option<String> {
+        let errors = broker.storage_errors.get();
+        if errors != self.errors {
+            self.errors = errors;
+            self.failed_at = Some(now);
+        }
+        let is_recent = self.failed_at.is_some_and(|at| now.saturating_sub(at) < STORAGE_TROUBLE_FOR);
+        let error = broker.last_storage_error().filter(|_| is_recent)?;
+        Some(format!("the broker can't write {error}; records wait with their producers until it can"))
+    }
+}
+
 struct Gatherer {
     context: Context,
     live: Live,
@@ -106,6 +130,7 @@ impl Gatherer {
         let reader = Reader::new(&self.context.connection, &ReaderOptions::default())?;
         let mut ends = vec![0; self.streams.len()];
         let mut asked_at = None;
+        let mut disk = BrokerDisk::default();
         loop {
             let now = self.context.clock.elapsed();
             if asked_at.is_none_or(|asked_at| now.saturating_sub(asked_at) >= ENDS_EVERY) {
@@ -113,7 +138,10 @@ impl Gatherer {
                 match self.streams.iter().map(|stream| raw_end(&reader, stream)).collect::<Result<Vec<_>>>() {
                     Ok(found) => {
                         ends = found;
-                        self.live.set_peer("kafka", true, &self.context.connection.brokers);
+                        match self.context.broker.as_ref().and_then(|broker| disk.trouble(broker, now)) {
+                            Some(trouble) => self.live.set_peer("kafka", false, &trouble),
+                            None => self.live.set_peer("kafka", true, &self.context.connection.brokers),
+                        }
                     }
                     Err(error) => self.live.set_peer("kafka", false, &error.to_string()),
                 }

@@ -44,6 +44,8 @@ pub(crate) struct Peers {
     pub(crate) registry_url: String,
     runtime: Handle,
     servers: Vec<EmbeddedServer>,
+    /// What the broker counts, where this process runs it.
+    pub(crate) broker: Option<Arc<broker::Metrics>>,
     address_file: Option<PathBuf>,
 }
 
@@ -55,11 +57,16 @@ impl Peers {
         let file = project.data_dir.join("addresses.json");
         let running = running(&file);
         let mut servers = Vec::new();
+        let mut broker = None;
         let settings = &project.settings;
         let brokers = match (&running, settings.connections.kafka.is_embedded()) {
             (_, false) => settings.connections.kafka.brokers.clone(),
             (Some(running), true) => running.kafka.clone(),
-            (None, true) => start_broker(project, runtime, &mut servers)?,
+            (None, true) => {
+                let (address, metrics) = start_broker(project, runtime, &mut servers)?;
+                broker = Some(metrics);
+                address
+            }
         };
         let connection = kafka_connection(project, brokers)?;
         Admin::new(&connection)?.ping(Duration::from_secs(30))?;
@@ -86,6 +93,7 @@ impl Peers {
             registry_url,
             runtime: runtime.clone(),
             servers,
+            broker,
             address_file,
         })
     }
@@ -140,7 +148,12 @@ pub(crate) fn cannot_listen(what: &str, setting: &str, address: SocketAddr, sour
     ))
 }
 
-fn start_broker(project: &Project, runtime: &Handle, servers: &mut Vec<EmbeddedServer>) -> Result<String> {
+/// The address of a broker started here, and what it counts.
+fn start_broker(
+    project: &Project,
+    runtime: &Handle,
+    servers: &mut Vec<EmbeddedServer>,
+) -> Result<(String, Arc<broker::Metrics>)> {
     let settings = &project.settings.broker;
     let listen = listen_address("broker", &settings.listen)?;
     let mut options = broker::Options::new(listen, project.data_dir.join("broker"));
@@ -155,13 +168,13 @@ fn start_broker(project: &Project, runtime: &Handle, servers: &mut Vec<EmbeddedS
         broker::Error::Listen { address, source } => cannot_listen("broker", "broker.listen", address, &source),
         error => Error::Unavailable(error.to_string()),
     })?;
-    let address = broker.address();
+    let (address, metrics) = (broker.address(), broker.metrics());
     let stop = Stop::default();
     let shutdown = stop.clone().thrown();
     let task =
         runtime.spawn(async move { broker.run(shutdown).await.map_err(|error| Error::Unavailable(error.to_string())) });
     servers.push(EmbeddedServer { name: "broker", stop, task });
-    Ok(address.to_string())
+    Ok((address.to_string(), metrics))
 }
 
 fn start_registry(

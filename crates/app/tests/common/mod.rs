@@ -1,7 +1,13 @@
 //! What several scenarios of payments ask at their end.
 #![allow(dead_code, reason = "each scenario uses a part of it")]
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
 use serde_json::Value;
+use testkit::process::Supervised;
 use testkit::project::{Column, ProjectDir};
 
 /// What each window query must hold, worked out by PostgreSQL from the rows of `payments_enriched`, which it joins with nothing.
@@ -32,19 +38,51 @@ pub(crate) const RECOMPUTED: [(&str, &str, &str); 4] = [
         "window_start, account_id, payments, declined, first_payment, last_payment",
         "SELECT date_trunc('minute', event_time), account_id, count(*), count(*) FILTER (WHERE status = 'declined'),
                 min(event_time), max(event_time)
-         FROM bi.payments_enriched GROUP BY 1, 2 HAVING count(*) > 2",
+         FROM bi.payments_enriched GROUP BY 1, 2 HAVING count(*) > 1",
     ),
 ];
 
 /// `examples/payments` on the embedded systems, with a velocity query that finds something in a few seconds.
 pub(crate) fn payments(binary: &str) -> ProjectDir {
     let project = ProjectDir::of_example("payments", binary, Column::Embedded);
-    // In so short a time hardly anybody pays more than 12 times.
-    project.edit("queries/velocity.sql", "HAVING count(*) > 12", "HAVING count(*) > 2");
+    // In so short a time hardly anybody pays more than twice.
+    project.edit("queries/velocity.sql", "HAVING count(*) > 12", "HAVING count(*) > 1");
     project
 }
 
-/// Compares each window with PostgreSQL's recomputation. The velocity query must have been set to more than two payments.
+/// Generates this many payments a second until [`end`], and only good ones, but for this share of repeated ones. Until then, so that a
+/// fault happens under load on a slow machine, too.
+pub(crate) fn generate(project: &ProjectDir, rate: u64, duplicate_share: &str) -> Supervised {
+    let (rate, shares) =
+        (rate.to_string(), ["--late-share", "0", "--invalid-share", "0", "--fraud-bursts-per-min", "0"]);
+    let arguments =
+        [&["--rate", &rate, "--duplicate-share", duplicate_share, "--output", "json"], &shares[..]].concat();
+    project.start("generate", &arguments)
+}
+
+/// Ends a generator; gives the number of payments that it has sent.
+pub(crate) fn end(mut generator: Supervised) -> u64 {
+    generator.signal(Signal::SIGTERM);
+    let status = generator.wait(Duration::from_secs(90));
+    assert!(status.success(), "{}", generator.tail());
+    let generated: Value = serde_json::from_str(&generator.stdout().concat()).expect("JSON");
+    generated["generated"].as_u64().expect("a number")
+}
+
+/// What `/readyz` of a pipeline says.
+pub(crate) fn readiness(pipeline: &Supervised) -> String {
+    let line =
+        pipeline.stdout().into_iter().find(|line| line.starts_with("dashboard")).expect("the address is printed");
+    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address").to_owned();
+    let mut stream =
+        TcpStream::connect(address).unwrap_or_else(|error| panic!("the page is served: {error}\n{}", pipeline.tail()));
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+/// Compares each window with PostgreSQL's recomputation. The velocity query must have been set to more than one payment.
 pub(crate) fn assert_windows_are_true(project: &ProjectDir) {
     for (name, columns, recomputed) in RECOMPUTED {
         let found = format!("SELECT {columns} FROM bi.{name}");

@@ -304,7 +304,7 @@ impl PartitionLog {
             if let Err(error) = file.sync_data() {
                 // After a failed flush nobody knows what is on the disk; a later one that succeeds would prove nothing.
                 self.fail();
-                self.metrics.storage_errors.add(1);
+                self.metrics.storage_failed(&self.label, &error);
                 return Err(error);
             }
         }
@@ -471,7 +471,7 @@ impl PartitionLog {
 
     fn storage(&self, error: io::Error) -> AppendError {
         tracing::error!(partition = self.label, %error, "a record batch couldn't be written");
-        self.metrics.storage_errors.add(1);
+        self.metrics.storage_failed(&self.label, &error);
         AppendError::Storage(error)
     }
 }

@@ -12,6 +12,9 @@ use super::NAME;
 use crate::error::{Error, Result};
 use crate::run::context::Context;
 
+/// How long a transaction may take before that is shown as a trouble.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
 /// Hands batches to PostgreSQL and tells the status what it holds.
 #[derive(Debug)]
 pub(crate) struct Commits {
@@ -27,6 +30,7 @@ enum State {
         task: JoinHandle<(Box<Writer>, store::Result<Applied>)>,
         /// Positions once it is committed.
         positions: BTreeMap<TopicPartition, i64>,
+        begun_at: Duration,
     },
     /// An error has ended the epoch.
     Ended,
@@ -45,11 +49,18 @@ impl Commits {
                     let applied = writer.apply(batch).await;
                     (writer, applied)
                 });
-                State::Busy { task, positions }
+                State::Busy { task, positions, begun_at: self.context.clock.elapsed() }
             }
             _ => return Err(Error::Internal("a transaction was begun before the last one had ended".to_owned())),
         };
         Ok(())
+    }
+
+    /// What is wrong when PostgreSQL takes very long over the present transaction: it hangs, or somebody holds a lock. Nothing else tells.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let State::Busy { begun_at, .. } = &self.state else { return None };
+        let waited = self.context.clock.elapsed().saturating_sub(*begun_at);
+        (waited >= SILENCE_MAX).then(|| format!("PostgreSQL hasn't answered for {} s", waited.as_secs()))
     }
 
     /// Waits up to `timeout` for the present transaction; true once there is none.

@@ -143,6 +143,8 @@ impl<'a> Session<'a> {
 
     fn step(&mut self) -> Result<()> {
         self.read()?;
+        let outage = self.reader.outage().map(|outage| format!("waiting for kafka: {outage}"));
+        self.stage.context.status.set_trouble(NAME, outage.or_else(|| self.commits.trouble()));
         if self.pending.is_empty() {
             return self.commits.poll(Duration::ZERO).map(|_| ());
         }
@@ -165,8 +167,6 @@ impl<'a> Session<'a> {
         }
         let wait = if self.pending.has_rows() { Duration::ZERO } else { POLL };
         let blocks = self.reader.poll(room, wait)?;
-        let outage = self.reader.outage().map(|outage| format!("waiting for kafka: {outage}"));
-        self.stage.context.status.set_trouble(NAME, outage);
         if self.pending.is_empty() {
             self.pending_since = self.stage.context.clock.elapsed();
         }
