@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use process::PatternOptions;
 use project::{Project, Stream};
 use serde::Serialize;
-use sql::{Emit, Query};
+use sql::{Emit, Pattern, Query};
 
 use crate::error::{Error, Result};
 
@@ -29,7 +30,34 @@ pub(crate) struct Explained {
     /// View in PostgreSQL, if the result is kept there.
     pub(crate) view: Option<String>,
     /// What is kept between rows; none for a row-by-row query.
-    pub(crate) state: Option<Kept>,
+    pub(crate) state: Option<State>,
+}
+
+/// What is kept between rows.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub(crate) enum State {
+    Windows(Kept),
+    Rows(Held),
+}
+
+/// The state of a pattern.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Held {
+    /// Columns that tell sequences apart.
+    pub(crate) keys: Vec<String>,
+    /// Longest time from the first to the last row of a match, in milliseconds.
+    pub(crate) within_ms: u64,
+    /// How long after its event time a row is kept at most: until the watermark is so far that no match can need it, in milliseconds.
+    pub(crate) kept_ms: u64,
+    /// Ways to map the rows of a key that may be open at one time.
+    pub(crate) runs_per_key_max: u64,
+    /// Rows of a match.
+    pub(crate) rows_per_match_max: u64,
+    /// Whether a few bytes are kept for ever for each key that has had a match, since matches are numbered.
+    pub(crate) counts_matches: bool,
+    /// Bytes that the state may take in each partition; past them the stage stops.
+    pub(crate) bytes_max: u64,
 }
 
 /// What of a stream is read.
@@ -83,6 +111,7 @@ pub(crate) fn explain(project: &Project, query: &Query) -> Result<Explained> {
         joins: query.joins.iter().map(|join| join.reference.clone()).collect(),
         identity: query.identity.clone(),
         emit: match query.options.emit {
+            _ if query.pattern.is_some() => "once certain",
             Emit::Changes => "changes",
             Emit::Final => "final",
         },
@@ -92,7 +121,32 @@ pub(crate) fn explain(project: &Project, query: &Query) -> Result<Explained> {
     })
 }
 
-fn kept(project: &Project, stream: &Stream, query: &Query) -> Result<Option<Kept>> {
+fn kept(project: &Project, stream: &Stream, query: &Query) -> Result<Option<State>> {
+    if let Some(pattern) = &query.pattern {
+        return Ok(Some(State::Rows(held(project, stream, pattern))));
+    }
+    Ok(windows(project, stream, query)?.map(State::Windows))
+}
+
+fn held(project: &Project, stream: &Stream, pattern: &Pattern) -> Held {
+    let whole = |value: i64| u64::try_from(value / 1_000).unwrap_or(0);
+    let PatternOptions { runs_max, rows_max, .. } = PatternOptions::default();
+    // A match that begins with a row lasts so long; PREV and NEXT reach as far again.
+    let (back, ahead) = (*pattern.reach().start() < 0, *pattern.reach().end() > 0);
+    let spans = 1 + i64::from(back) + i64::from(ahead);
+    let kept_us = pattern.within_us.saturating_mul(spans).saturating_add(stream.lateness.as_micros());
+    Held {
+        keys: pattern.partition_by.clone(),
+        within_ms: whole(pattern.within_us),
+        kept_ms: whole(kept_us),
+        runs_per_key_max: u64::try_from(runs_max).unwrap_or(u64::MAX),
+        rows_per_match_max: rows_max,
+        counts_matches: pattern.counts_matches(),
+        bytes_max: project.settings.process.state_limit.0,
+    }
+}
+
+fn windows(project: &Project, stream: &Stream, query: &Query) -> Result<Option<Kept>> {
     let Some(aggregate) = &query.aggregate else { return Ok(None) };
     let Some(window) = &aggregate.window else { return Ok(None) };
     let lateness_us = stream.lateness.as_micros();
@@ -135,7 +189,8 @@ impl Explained {
         writeln!(out, "  writes    topic {}, {view}; a row is told apart by {}", self.topic, self.identity.join(", "))?;
         match &self.state {
             None => writeln!(out, "  keeps     nothing between rows")?,
-            Some(state) => write_state(out, state)?,
+            Some(State::Windows(state)) => write_state(out, state)?,
+            Some(State::Rows(state)) => write_held(out, state)?,
         }
         writeln!(
             out,
@@ -170,6 +225,29 @@ fn write_state(out: &mut String, state: &Kept) -> std::fmt::Result {
         size(state.bytes_max),
         grouped(state.groups_that_fit)
     )
+}
+
+fn write_held(out: &mut String, state: &Held) -> std::fmt::Result {
+    let keys = state.keys.join(", ");
+    writeln!(
+        out,
+        "  keeps     the rows of each {keys} from the first that may begin a match; a match spans at most {}\n  \
+           until     no match can need a row any more: at most {} after it by event time\n  \
+           costs     at most {} ways to match per {keys} and {} rows per match: past them a key gives up and it is in pattern_limits;\n            \
+           past {} in a partition the stage stops",
+        duration(state.within_ms),
+        duration(state.kept_ms),
+        grouped(state.runs_per_key_max),
+        grouped(state.rows_per_match_max),
+        size(state.bytes_max)
+    )?;
+    if state.counts_matches {
+        writeln!(
+            out,
+            "            and a few bytes for ever per {keys} that had a match, since MATCH_NUMBER() counts them"
+        )?;
+    }
+    Ok(())
 }
 
 fn duration(milliseconds: u64) -> String {

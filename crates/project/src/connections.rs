@@ -29,19 +29,6 @@ impl Loader {
         self.check_kafka_properties();
         self.check_passwords();
         self.check_ports();
-        self.refuse_patterns();
-    }
-
-    /// What would not run must not look as if it did.
-    fn refuse_patterns(&mut self) {
-        let patterns = self.directory.join("patterns");
-        if std::fs::read_dir(patterns).is_ok_and(|mut files| files.next().is_some()) {
-            let message = format!(
-                "`{}` has files, and this version doesn't run patterns (MATCH_RECOGNIZE) yet",
-                self.shown("patterns")
-            );
-            self.found.push(Found::error(None, message).help("move them out of the project until it does"));
-        }
     }
 
     fn check_kafka_security(&mut self) {

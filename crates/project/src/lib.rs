@@ -13,6 +13,7 @@
 //! | `merge` | profile, environment and `--set` laid over the file |
 //! | `load` | the steps in order; then `connections`, `streams`, `references`, `queries`, `inputs` |
 //! | `problem` | how mistakes are shown: with carets, or as JSON |
+//! | `pattern_limits` | the record of what patterns give up |
 //! | `template` | what `tillstream init` writes |
 //! | `testfile` | `tests/*.yaml`: what comes in, what is expected |
 
@@ -23,6 +24,7 @@ mod inputs;
 mod load;
 mod mask;
 mod merge;
+pub mod pattern_limits;
 mod problem;
 mod project;
 mod queries;

@@ -22,7 +22,7 @@ pub struct Project {
     pub streams: Vec<Stream>,
     /// Reference tables in the file's order.
     pub references: Vec<Reference>,
-    /// Queries by name.
+    /// Queries and patterns by name.
     pub queries: Vec<Arc<sql::Query>>,
     /// Files to load, in the file's order. A file may still be missing: see [`Project::require_inputs`].
     pub inputs: Vec<Input>,
@@ -224,9 +224,20 @@ impl Project {
         self.references.iter().find(|reference| reference.name == name)
     }
 
-    /// The query with this name.
+    /// The query or pattern with this name.
     pub fn query(&self, name: &str) -> Option<&Arc<sql::Query>> {
         self.queries.iter().find(|query| query.name == name)
+    }
+
+    /// Whether one of its queries is a pattern.
+    pub fn has_patterns(&self) -> bool {
+        self.queries.iter().any(|query| query.pattern.is_some())
+    }
+
+    /// What is published and stored under this name: the result of a query or a pattern, or the record of what patterns give up.
+    pub fn result(&self, name: &str) -> Option<Arc<sql::Query>> {
+        let limits = || Arc::new(crate::pattern_limits::query());
+        self.query(name).cloned().or_else(|| (name == crate::pattern_limits::NAME && self.has_patterns()).then(limits))
     }
 
     /// Makes sure that all input files are there, before they are loaded.

@@ -1,22 +1,41 @@
-//! Queries: one file each, its name the query's.
+//! Queries and patterns: one file each, its name theirs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::formats;
 use crate::load::Loader;
+use crate::pattern_limits;
 use crate::problem::Found;
 use crate::project::{Reference, Stream};
 use crate::source::{Origin, display_path};
 
 /// The folder of the queries.
 pub(crate) const QUERIES: &str = "queries";
+/// The folder of the patterns.
+const PATTERNS: &str = "patterns";
+
+/// What stands in a folder's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Query,
+    Pattern,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Pattern => "pattern",
+        }
+    }
+}
 
 /// Names that mean something else in tests and tables.
-const RESERVED: [&str; 5] = ["rejected", "validated", "emitted", "progress", "schemas"];
+const RESERVED: [&str; 6] = ["rejected", "validated", "emitted", "progress", "schemas", pattern_limits::NAME];
 
 impl Loader {
-    /// The queries that are right, by name.
+    /// The queries and patterns that are right, by name.
     pub(crate) fn queries(&mut self, streams: &[Stream], references: &[Reference]) -> Vec<Arc<sql::Query>> {
         self.check_table_names();
         let mut catalog = sql::Catalog::default();
@@ -36,8 +55,17 @@ impl Loader {
             };
             catalog.references.insert(reference.name.clone(), table);
         }
-        let files = self.query_files();
-        files.iter().filter_map(|(name, file)| self.query(name, file, &catalog)).map(Arc::new).collect()
+        let queries = self.sql_files(QUERIES);
+        let patterns = self.sql_files(PATTERNS);
+        let kinds =
+            queries.iter().map(|file| (Kind::Query, file)).chain(patterns.iter().map(|file| (Kind::Pattern, file)));
+        let mut found: Vec<Arc<sql::Query>> = Vec::new();
+        for (kind, (name, file)) in kinds {
+            let is_taken = kind == Kind::Pattern && queries.iter().any(|(query, _)| query == name);
+            found.extend(self.query(kind, name, file, is_taken, &catalog).map(Arc::new));
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        found
     }
 
     /// Streams and reference tables share the names in FROM.
@@ -51,13 +79,13 @@ impl Loader {
     }
 
     /// Names and files (relative to the project), sorted.
-    fn query_files(&mut self) -> Vec<(String, PathBuf)> {
-        let directory = self.directory.join(QUERIES);
+    fn sql_files(&mut self, folder: &str) -> Vec<(String, PathBuf)> {
+        let directory = self.directory.join(folder);
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
             Err(error) => {
-                let message = format!("the folder `{}` can't be read: {error}", self.shown(QUERIES));
+                let message = format!("the folder `{}` can't be read: {error}", self.shown(folder));
                 self.found.push(Found::error(None, message));
                 return Vec::new();
             }
@@ -67,14 +95,21 @@ impl Loader {
             let file = entry.file_name();
             let Some(name) = file.to_str() else { continue };
             if let Some(query) = name.strip_suffix(".sql").filter(|query| !query.starts_with('.')) {
-                files.push((query.to_owned(), Path::new(QUERIES).join(name)));
+                files.push((query.to_owned(), Path::new(folder).join(name)));
             }
         }
         files.sort();
         files
     }
 
-    fn query(&mut self, name: &str, file: &Path, catalog: &sql::Catalog) -> Option<sql::Query> {
+    fn query(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        file: &Path,
+        is_taken: bool,
+        catalog: &sql::Catalog,
+    ) -> Option<sql::Query> {
         let text = match std::fs::read_to_string(self.directory.join(file)) {
             Ok(text) => text,
             Err(error) => {
@@ -82,17 +117,23 @@ impl Loader {
                     std::io::ErrorKind::InvalidData => "isn't valid UTF-8".to_owned(),
                     _ => format!("can't be read: {error}"),
                 };
-                self.found
-                    .push(Found::error(None, format!("the query `{}` {why}", display_path(&self.directory, file))));
+                self.found.push(Found::error(
+                    None,
+                    format!("the {} `{}` {why}", kind.name(), display_path(&self.directory, file)),
+                ));
                 return None;
             }
         };
         let source = self.sources.add_file(&self.directory, file, text.clone());
         let start = Origin::new(source, 0, 0);
-        let named = self.check_query_name(name, start);
+        let named = self.check_query_name(kind, name, is_taken, start);
         if text.len() > model::limits::SQL_BYTES_MAX {
-            let message =
-                format!("the query has {} bytes, and {} are allowed", text.len(), model::limits::SQL_BYTES_MAX);
+            let message = format!(
+                "the {} has {} bytes, and {} are allowed",
+                kind.name(),
+                text.len(),
+                model::limits::SQL_BYTES_MAX
+            );
             self.found.push(Found::error(start, message));
             return None;
         }
@@ -102,7 +143,11 @@ impl Loader {
         }
         let place =
             |span: std::ops::Range<usize>| Origin::new(source, span.start.min(text.len()), span.end.min(text.len()));
-        match sql::compile(name, &text, catalog) {
+        let compiled = match kind {
+            Kind::Query => sql::compile(name, &text, catalog),
+            Kind::Pattern => sql::compile_pattern(name, &text, catalog),
+        };
+        match compiled {
             Ok(query) => {
                 for warning in &query.warnings {
                     let found = Found::warning(place(warning.span.clone()), warning.message.clone());
@@ -121,9 +166,10 @@ impl Loader {
     }
 
     /// The name becomes a topic, a table and a view.
-    fn check_query_name(&mut self, name: &str, start: Origin) -> bool {
+    fn check_query_name(&mut self, kind: Kind, name: &str, is_taken: bool, start: Origin) -> bool {
+        let kind = kind.name();
         if let Err(complaint) = formats::identifier(name) {
-            let message = format!("the file's name is the query's, and {}", complaint.message);
+            let message = format!("the file's name is the {kind}'s, and {}", complaint.message);
             let help = complaint.help.map(|help| format!("rename the file: {help}"));
             self.found.push(Found::error(start, message).maybe_help(help));
             return false;
@@ -133,10 +179,11 @@ impl Loader {
         let taken = match (is_stream, is_reference) {
             (true, _) => "a stream has this name",
             (_, true) => "a reference table has this name",
+            _ if is_taken => "a query has this name",
             _ if RESERVED.contains(&name) => "Tillstream uses this name itself",
             _ => return true,
         };
-        let message = format!("the query can't be called `{name}`: {taken}");
+        let message = format!("the {kind} can't be called `{name}`: {taken}");
         self.found
             .push(Found::error(start, message).help("rename the file: its name is also the result's topic and table"));
         false

@@ -49,7 +49,17 @@ fn payments_is_a_project_in_both_columns() {
     let names: Vec<&str> = local.queries.iter().map(|query| query.name.as_str()).collect();
     assert_eq!(
         names,
-        ["kpis_per_minute", "payments_enriched", "spend_by_category", "spend_by_category_sliding", "velocity"]
+        [
+            "card_testing",
+            "declines_then_success",
+            "far_above_average",
+            "impossible_travel",
+            "kpis_per_minute",
+            "payments_enriched",
+            "spend_by_category",
+            "spend_by_category_sliding",
+            "velocity"
+        ]
     );
     assert_eq!(local.stream("transactions").unwrap().replication, 1);
     let production = Overrides { profile: Some("production".into()), ..Overrides::default() };

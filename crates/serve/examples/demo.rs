@@ -125,6 +125,7 @@ fn windows(t: f64, sent: f64, now_us: i64) -> QueryNumbers {
         groups_open: 812,
         state_bytes: 1_400_000 + (sent as u64 % 90_000),
         stored_rows: (t * 63.9) as u64,
+        limits_reached: 0,
         latest: open.chain(before).collect(),
     }
 }

@@ -11,6 +11,7 @@
 //! | `tillstream_query_windows_open{query}`, `tillstream_query_groups_open{query}` | gauge | what the state holds |
 //! | `tillstream_query_rows_published_total{query}` | counter | result rows sent to the result topic |
 //! | `tillstream_query_rows_stored_total{query}` | counter | result rows that PostgreSQL acknowledged |
+//! | `tillstream_pattern_limits_total{query}` | counter | times that a pattern gave up rows at one of its caps |
 //! | `tillstream_stage_steps_total{stage}` | counter | steps a stage has finished |
 //! | `tillstream_stage_up{stage}`, `tillstream_peer_up{peer}` | gauge | 1 while the stage works or the peer answers, else 0 |
 //! | `tillstream_build_info{version}` | info | 1 |
@@ -112,9 +113,10 @@ fn queries(encoder: &mut DescriptorEncoder<'_>, state: &State) -> Result<(), Err
             gauge(&mut family, &[("query", query.as_ref())], value(&of.numbers))?;
         }
     }
-    let counters: [(&str, &str, Pick); 2] = [
+    let counters: [(&str, &str, Pick); 3] = [
         ("query_rows_published", "Result rows sent to the result topic", |numbers| numbers.rows_published),
         ("query_rows_stored", "Result rows that PostgreSQL acknowledged", |numbers| numbers.stored_rows),
+        ("pattern_limits", "Times that a pattern gave up rows at one of its caps", |numbers| numbers.limits_reached),
     ];
     for (name, help, value) in counters {
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -62,6 +62,8 @@ pub struct QueryNumbers {
     pub state_bytes: u64,
     /// Rows that PostgreSQL has acknowledged.
     pub stored_rows: u64,
+    /// Times that a pattern gave up rows at one of its caps; 0 for a query.
+    pub limits_reached: u64,
     /// The newest result rows to show, the newest first: a label (its window and key), and the columns with their values as text.
     /// Only the first 30 rows, 16 columns and 200 characters of a text are kept.
     pub latest: Vec<(String, Vec<(String, String)>)>,

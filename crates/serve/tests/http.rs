@@ -134,6 +134,7 @@ fn fill(live: &Live) {
             groups_open: 9,
             state_bytes: 4_096,
             stored_rows: 39,
+            limits_reached: 2,
             latest: vec![("10:04 · <b>m1</b>".to_owned(), columns)],
         },
     );
@@ -371,6 +372,7 @@ async fn every_line_of_the_metrics_parses() {
     assert_eq!(find("tillstream_query_state_bytes", &query), 4_096.0);
     assert_eq!(find("tillstream_query_rows_published_total", &query), 40.0);
     assert_eq!(find("tillstream_query_rows_stored_total", &query), 39.0);
+    assert_eq!(find("tillstream_pattern_limits_total", &query), 2.0);
     assert_eq!(find("tillstream_stage_steps_total", &[("stage", "validate")]), 12.0);
     assert_eq!(find("tillstream_stage_up", &[("stage", "validate")]), 1.0);
     assert_eq!(find("tillstream_peer_up", &[("peer", "kafka")]), 1.0);

@@ -14,6 +14,8 @@ use super::{Plan, machine};
 use crate::error::{Error, Result};
 use crate::run::drain;
 use crate::run::pipeline::{Pipeline, PipelineStream, Stage};
+use crate::run::results::ResultTopic;
+use crate::run::{patterns, process};
 
 /// Event times lie as if payments had come at this rate, which gives windows their usual size.
 const EVENT_RATE_PER_S: u64 = 3_000;
@@ -139,6 +141,8 @@ fn drain_and_watch(pipeline: &Pipeline, clock: &dyn Clock, started: Duration) ->
     for partition in 0..stream.topics.partitions {
         wanted += reader.range(&model::TopicPartition { partition, ..raw.clone() })?.1;
     }
+    let has_patterns = pipeline.results.iter().any(ResultTopic::is_pattern);
+    let last = if has_patterns { patterns::NAME } else { process::NAME };
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watching = scope.spawn(|| {
@@ -151,7 +155,7 @@ fn drain_and_watch(pipeline: &Pipeline, clock: &dyn Clock, started: Duration) ->
                 {
                     validated = Some(since());
                 }
-                if status.drained().is_some() {
+                if status.drained(last).is_some() {
                     processed = Some(since());
                 }
                 std::thread::sleep(LOOK_EVERY);

@@ -10,7 +10,7 @@ use crate::cli::{Output, runtime};
 use crate::error::Result;
 use crate::run::references::check;
 
-/// Check a project: settings, schemas, queries, reference tables, tests. Tables in PostgreSQL are asked for if their server answers.
+/// Check a project: settings, schemas, queries, patterns, reference tables, tests. Tables in PostgreSQL are asked for if their server answers.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -35,13 +35,19 @@ impl Check {
             eprintln!("{unchecked}");
         }
         let streams: Vec<&str> = project.streams.iter().map(|stream| stream.name.as_str()).collect();
-        let queries: Vec<&str> = project.queries.iter().map(|query| query.name.as_str()).collect();
+        let named = |is_pattern: bool| -> Vec<&str> {
+            let all = project.queries.iter().filter(|query| query.pattern.is_some() == is_pattern);
+            all.map(|query| query.name.as_str()).collect()
+        };
+        let (queries, patterns) = (named(false), named(true));
         let summary = serde_json::json!({
-            "project": project.name, "streams": streams, "queries": queries, "tests": tests,
+            "project": project.name, "streams": streams, "queries": queries, "patterns": patterns, "tests": tests,
             "warnings": project.warnings.to_json(),
         });
         self.output.print(&summary, || {
-            format!("{}: streams {}; queries {}", project.name, streams.join(", "), queries.join(", "))
+            let patterns =
+                if patterns.is_empty() { String::new() } else { format!("; patterns {}", patterns.join(", ")) };
+            format!("{}: streams {}; queries {}{patterns}", project.name, streams.join(", "), queries.join(", "))
         })?;
         Ok(ExitCode::SUCCESS)
     }

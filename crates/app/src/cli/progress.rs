@@ -153,6 +153,7 @@ pub(crate) fn waiting(left: Left) -> String {
     let (records, done) = match left.stage {
         Stage::Validate => ("record", "validated"),
         Stage::Process => ("validated record", "processed"),
+        Stage::Patterns => ("validated record", "matched"),
         Stage::Store => ("result", "stored"),
     };
     let (plural, are) = if left.records == 1 { ("", "is") } else { ("s", "are") };

@@ -79,6 +79,7 @@ pub(crate) struct Run {
 enum StageName {
     Validate,
     Process,
+    Patterns,
     Store,
 }
 
@@ -87,6 +88,7 @@ impl From<StageName> for Stage {
         match name {
             StageName::Validate => Self::Validate,
             StageName::Process => Self::Process,
+            StageName::Patterns => Self::Patterns,
             StageName::Store => Self::Store,
         }
     }

@@ -50,6 +50,17 @@ impl Finding {
     }
 }
 
+/// `3 queries and 2 patterns`.
+fn queries_and_patterns(project: &Project) -> String {
+    let patterns = project.queries.iter().filter(|query| query.pattern.is_some()).count();
+    let counted = |number: usize, one: &str, several: &str| match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {several}"),
+    };
+    let queries = counted(project.queries.len() - patterns, "query", "queries");
+    if patterns == 0 { queries } else { format!("{queries} and {}", counted(patterns, "pattern", "patterns")) }
+}
+
 /// Looks at everything that the project needs. `runtime` is what PostgreSQL is asked on.
 pub(crate) fn examine(project: &Project, clock: &dyn Clock, runtime: &Handle) -> Vec<Finding> {
     let version = format!("tillstream {} on {}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
@@ -58,7 +69,7 @@ pub(crate) fn examine(project: &Project, clock: &dyn Clock, runtime: &Handle) ->
         Finding::ok("version", version),
         Finding::ok(
             "project",
-            format!("{}: streams {}; {} queries", project.name, streams.join(", "), project.queries.len()),
+            format!("{}: streams {}; {}", project.name, streams.join(", "), queries_and_patterns(project)),
         ),
         machine::clock(clock.now_us()),
         machine::open_files(),

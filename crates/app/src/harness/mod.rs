@@ -9,7 +9,7 @@
 //! | `source` | which files hold tests, and the projects that they are about |
 //! | `log`, `schemas` | topics and a schema registry in memory |
 //! | `prepare` | records of a test as a producer would send them |
-//! | `validation`, `pipeline` | the stages over the log, with restarts and crashes |
+//! | `validation`, `pipeline`, `patterns` | the stages over the log, with restarts and crashes |
 //! | `tables`, `rows` | results merged as the store merges them; Arrow values as cells |
 //! | `run` | the steps of a case |
 //! | `shuffle` | another order of arrival with the same verdicts |
@@ -18,6 +18,7 @@
 
 mod compare;
 mod log;
+mod patterns;
 mod pipeline;
 mod prepare;
 pub(crate) mod report;

@@ -11,14 +11,18 @@ use project::testfile::Cell;
 
 use crate::error::Result;
 use crate::harness::Options;
+use crate::harness::log::MemoryLog;
+use crate::harness::patterns::TestPatterns;
 use crate::harness::prepare::{self, Prepared};
 use crate::harness::rows::{self, Row};
 use crate::harness::tables::ResultTable;
 use crate::harness::validation::{StreamValidation, World, share};
+use crate::run::patterns::PatternPlan;
 use crate::run::pipeline::{PipelineStream, lay_out_in_memory, process_plan};
 use crate::run::process::{Engine, ProcessPlan};
 use crate::run::references;
 use crate::run::store::rejected;
+use crate::run::topics::StreamTopics;
 
 /// A project's stages, driven step by step.
 #[derive(Debug)]
@@ -30,9 +34,10 @@ pub(crate) struct TestPipeline<'p> {
     validations: Vec<StreamValidation>,
     plan: Arc<ProcessPlan>,
     engine: Engine,
-    /// Next offset of each stream's progress topic that the engine reads.
+    /// Next offset of each progress topic that the engine reads.
     progress_read: BTreeMap<String, i64>,
     snapshot: Option<Vec<u8>>,
+    patterns: Option<TestPatterns>,
     saved_at: Duration,
     tables: Vec<ResultTable>,
 }
@@ -53,6 +58,8 @@ impl<'p> TestPipeline<'p> {
         }
         let tables = results.iter().map(ResultTable::new).collect::<Result<_>>()?;
         let engine = Engine::open(plan.clone(), world.schemas.clone(), None)?;
+        let patterns = PatternPlan::of(project, &streams, &results);
+        let patterns = patterns.map(|plan| TestPatterns::new(plan, &world)).transpose()?;
         let progress_read = BTreeMap::new();
         let (snapshot, saved_at) = (None, Duration::ZERO);
         Ok(Self {
@@ -65,6 +72,7 @@ impl<'p> TestPipeline<'p> {
             engine,
             progress_read,
             snapshot,
+            patterns,
             saved_at,
             tables,
         })
@@ -116,11 +124,11 @@ impl<'p> TestPipeline<'p> {
     /// # Errors
     /// Those of the stages.
     pub(crate) fn drain(&mut self) -> Result<()> {
-        self.engine.drain(&*self.world.log)?;
+        self.publish_all()?;
         if self.options.restart_everywhere {
-            self.reopen_engine()?;
+            self.reopen()?;
             self.take()?;
-            self.engine.drain(&*self.world.log)?;
+            self.publish_all()?;
         }
         self.save()?;
         self.merge()
@@ -131,7 +139,7 @@ impl<'p> TestPipeline<'p> {
     /// # Errors
     /// Those of the stages.
     pub(crate) fn restart(&mut self) -> Result<()> {
-        self.engine.emit(&*self.world.log)?;
+        self.emit()?;
         self.save()?;
         self.crash()
     }
@@ -144,20 +152,33 @@ impl<'p> TestPipeline<'p> {
         for stream in &mut self.validations {
             stream.restart()?;
         }
-        self.reopen_engine()?;
+        self.reopen()?;
         self.work_off()
+    }
+
+    fn emit(&mut self) -> Result<()> {
+        self.engine.emit(&*self.world.log)?;
+        self.patterns.as_mut().map_or(Ok(()), |patterns| patterns.emit(&self.world))
+    }
+
+    /// Open windows too; a match that isn't certain is never published.
+    fn publish_all(&mut self) -> Result<()> {
+        self.engine.drain(&*self.world.log)?;
+        self.patterns.as_mut().map_or(Ok(()), |patterns| patterns.emit(&self.world))
     }
 
     fn save(&mut self) -> Result<()> {
         self.snapshot = Some(self.engine.snapshot()?);
+        self.patterns.as_mut().map_or(Ok(()), TestPatterns::save)?;
         self.saved_at = self.world.clock.elapsed();
         Ok(())
     }
 
-    fn reopen_engine(&mut self) -> Result<()> {
+    /// Stages after validation die, and start from what was saved last.
+    fn reopen(&mut self) -> Result<()> {
         self.engine = Engine::open(self.plan.clone(), self.world.schemas.clone(), self.snapshot.as_deref())?;
         self.progress_read.clear();
-        Ok(())
+        self.patterns.as_mut().map_or(Ok(()), |patterns| patterns.reopen(&self.world))
     }
 
     /// Everything that is there goes through all stages.
@@ -176,53 +197,30 @@ impl<'p> TestPipeline<'p> {
         }
         self.take()?;
         if self.options.restart_everywhere {
-            self.reopen_engine()?;
+            self.reopen()?;
             self.take()?;
-            self.engine.emit(&*self.world.log)?;
-            self.reopen_engine()?;
+            self.emit()?;
+            self.reopen()?;
             self.take()?;
         }
-        self.engine.emit(&*self.world.log)?;
+        self.emit()?;
         if self.options.restart_everywhere {
             self.save()?;
-            self.reopen_engine()?;
+            self.reopen()?;
             self.take()?;
         }
         self.merge()
     }
 
-    /// Hands the engine what validation has published, in pieces, and then the watermarks.
+    /// Hands the stages after validation what it has published, in pieces, and then the watermarks.
     fn take(&mut self) -> Result<()> {
-        let next: BTreeMap<TopicPartition, i64> = self.engine.positions().collect();
         let log = self.world.log.clone();
-        let mut parts: Vec<(TopicPartition, i64, i64)> = next
-            .into_iter()
-            .map(|(partition, next)| {
-                let end = log.end(&partition);
-                (partition, next, end)
-            })
-            .collect();
-        for piece in (1..=self.options.parallelism).rev() {
-            for (partition, from, end) in &mut parts {
-                let to = share(*from, *end, piece);
-                let block = log.read(partition, *from, to);
-                if !block.is_empty() {
-                    self.engine.take(&block)?;
-                }
-                *from = to;
-            }
-        }
-        for stream in &self.streams {
-            let topic = TopicPartition::new(stream.topics.progress.as_str(), 0);
-            let read = self.progress_read.entry(stream.name.clone()).or_insert(0);
-            let end = log.end(&topic);
-            let block = log.read(&topic, *read, end);
-            *read = end;
-            if !block.is_empty() {
-                self.engine.take(&block)?;
-            }
-        }
-        self.engine.apply_watermarks()
+        let positions = self.engine.positions().collect();
+        let streams = self.streams.iter().map(|stream| &stream.topics);
+        let news = News { log: &log, pieces: self.options.parallelism };
+        news.hand_over(positions, streams.clone(), &mut self.progress_read, |block| self.engine.take(block))?;
+        self.engine.apply_watermarks()?;
+        self.patterns.as_mut().map_or(Ok(()), |patterns| patterns.take(&news, streams))
     }
 
     fn merge(&mut self) -> Result<()> {
@@ -233,7 +231,7 @@ impl<'p> TestPipeline<'p> {
         self.tables.iter_mut().find(|table| table.name == query)
     }
 
-    /// The stream that a query reads.
+    /// The stream that a query or a pattern reads.
     pub(crate) fn stream_of(&self, query: &str) -> Option<String> {
         self.project.query(query).map(|query| query.stream.clone())
     }
@@ -294,15 +292,56 @@ impl<'p> TestPipeline<'p> {
         Ok(all)
     }
 
-    fn blocks<'s>(
-        &'s self,
-        topic: &'s str,
-        topics: &crate::run::topics::StreamTopics,
-    ) -> impl Iterator<Item = RecordBlock> + 's {
+    fn blocks<'s>(&'s self, topic: &'s str, topics: &StreamTopics) -> impl Iterator<Item = RecordBlock> + 's {
         (0..topics.partitions).map(move |number| {
             let partition = TopicPartition::new(topic, number);
             self.world.log.read(&partition, 0, self.world.log.end(&partition))
         })
+    }
+}
+
+/// What validation has published since a stage last looked.
+pub(super) struct News<'l> {
+    log: &'l MemoryLog,
+    /// Into how many pieces it is cut; pieces of partitions alternate.
+    pieces: usize,
+}
+
+impl News<'_> {
+    /// Gives records from these positions on, then the progress that wasn't read yet.
+    pub(super) fn hand_over<'s>(
+        &self,
+        positions: Vec<(TopicPartition, i64)>,
+        streams: impl Iterator<Item = &'s StreamTopics>,
+        progress_read: &mut BTreeMap<String, i64>,
+        mut take: impl FnMut(&RecordBlock) -> Result<()>,
+    ) -> Result<()> {
+        let part = |(partition, next)| {
+            let end = self.log.end(&partition);
+            (partition, next, end)
+        };
+        let mut parts: Vec<(TopicPartition, i64, i64)> = positions.into_iter().map(part).collect();
+        for piece in (1..=self.pieces).rev() {
+            for (partition, from, end) in &mut parts {
+                let to = share(*from, *end, piece);
+                let block = self.log.read(partition, *from, to);
+                if !block.is_empty() {
+                    take(&block)?;
+                }
+                *from = to;
+            }
+        }
+        for topics in streams {
+            let topic = TopicPartition::new(topics.progress.as_str(), 0);
+            let read = progress_read.entry(topics.progress.clone()).or_insert(0);
+            let end = self.log.end(&topic);
+            let block = self.log.read(&topic, *read, end);
+            *read = end;
+            if !block.is_empty() {
+                take(&block)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,14 +1,14 @@
 //! The steps of a case.
 
 use project::Project;
-use project::testfile::{Expectation, Step, StepKind, Target, TestCase};
+use project::testfile::{Cell, Expectation, Step, StepKind, Target, TestCase};
 
 use crate::error::Result;
 use crate::harness::Options;
 use crate::harness::compare::{Failure, compare};
 use crate::harness::pipeline::TestPipeline;
 use crate::harness::prepare::Prepared;
-use crate::harness::rows::Row;
+use crate::harness::rows::{self, Row};
 use crate::harness::shuffle::{self, Places};
 
 /// What came of a case.
@@ -133,7 +133,14 @@ fn expect(
         Target::Validated(stream) => Some(stream.clone()),
         Target::Rejected => None,
     };
-    actual.iter_mut().for_each(|row| places.translate(stream.as_deref(), row));
+    for row in &mut actual {
+        // What a pattern gave up is of the pattern's stream.
+        let of_pattern = match rows::value(row, "pattern") {
+            Some(Cell::Text(pattern)) if stream.is_none() => pipeline.stream_of(pattern),
+            _ => None,
+        };
+        places.translate(stream.as_deref().or(of_pattern.as_deref()), row);
+    }
     outcome.failures.extend(compare(expectation, actual));
     Ok(())
 }

@@ -35,8 +35,9 @@ impl Places {
             (None, Some(Cell::Text(stream))) => stream.clone(),
             _ => return,
         };
+        let of_results: &[&str] = &[sql::SOURCE_OFFSET, sql::FIRST_OFFSET, sql::LAST_OFFSET];
         for (partition, offsets) in
-            [("partition", ["offset", "first_offset"].as_slice()), (sql::SOURCE_PARTITION, &[sql::SOURCE_OFFSET])]
+            [("partition", ["offset", "first_offset"].as_slice()), (sql::SOURCE_PARTITION, of_results)]
         {
             let Some(Cell::Number { unscaled: partition, .. }) = rows::value(row, partition).cloned() else { continue };
             for (_, value) in row.iter_mut().filter(|(name, _)| offsets.contains(&name.as_str())) {

@@ -11,6 +11,8 @@ use tokio::runtime::Handle;
 use crate::error::{Error, Result};
 use crate::run::peers::Database;
 use crate::run::pipeline::{Pipeline, PipelineStream, Stage};
+use crate::run::results::ResultTopic;
+use crate::run::{patterns, process};
 
 const POLL: Duration = Duration::from_millis(20);
 
@@ -42,13 +44,18 @@ pub(crate) type Watch<'a> = dyn FnMut(Left) -> Result<()> + 'a;
 /// open, and all of it is stored.
 pub(crate) fn drain(pipeline: &Pipeline, watch: &mut Watch<'_>) -> Result<()> {
     let validated = verdicts(pipeline, watch)?;
-    if !pipeline.results.is_empty() {
-        let status = &pipeline.context.status;
-        status.ask_drain(validated.clone());
-        wait(pipeline, watch, Stage::Process, || {
-            let is_drained = status.drained().is_some_and(|drained| drained.up_to == validated);
+    let status = &pipeline.context.status;
+    for (stage, name) in [(Stage::Process, process::NAME), (Stage::Patterns, patterns::NAME)] {
+        let up_to = read_by(pipeline, stage, &validated);
+        if up_to.is_empty() {
+            continue;
+        }
+        status.ask_drain(name, up_to.clone());
+        wait(pipeline, watch, stage, || {
+            let is_drained = status.drained(name).is_some_and(|drained| drained.up_to == up_to);
+            let taken = if stage == Stage::Process { status.processed() } else { status.matched() };
             // The last step, publishing, isn't counted in records.
-            if is_drained { 0 } else { lacking(&validated, &status.processed()).max(1) }
+            if is_drained { 0 } else { lacking(&up_to, &taken).max(1) }
         })?;
     }
     stored(pipeline, watch)
@@ -60,13 +67,17 @@ pub(crate) fn wind_down(pipeline: &mut Pipeline, watch: &mut Watch<'_>) -> Resul
     let validated = verdicts(pipeline, watch)?;
     pipeline.stop_stage(Stage::Validate)?;
     let status = pipeline.context.status.clone();
-    wait(pipeline, watch, Stage::Process, || lacking(&validated, &status.processed()))?;
+    let up_to = read_by(pipeline, Stage::Process, &validated);
+    wait(pipeline, watch, Stage::Process, || lacking(&up_to, &status.processed()))?;
     pipeline.stop_stage(Stage::Process)?;
+    let up_to = read_by(pipeline, Stage::Patterns, &validated);
+    wait(pipeline, watch, Stage::Patterns, || lacking(&up_to, &status.matched()))?;
+    pipeline.stop_stage(Stage::Patterns)?;
     stored(pipeline, watch)?;
     pipeline.stop_stage(Stage::Store)
 }
 
-/// Waits until every raw record that is there now has its verdict; gives the validated positions after them, of the streams that a query reads.
+/// Waits until every raw record that is there now has its verdict; gives the validated positions after them.
 fn verdicts(pipeline: &Pipeline, watch: &mut Watch<'_>) -> Result<BTreeMap<TopicPartition, i64>> {
     let status = &pipeline.context.status;
     let topics = pipeline.streams.iter().map(|stream| (stream.topics.raw.as_str(), stream.topics.partitions));
@@ -87,12 +98,22 @@ fn verdicts(pipeline: &Pipeline, watch: &mut Watch<'_>) -> Result<BTreeMap<Topic
         validated = accepted;
         lacking(&raw_ends, &raw)
     })?;
-    // A query may start at an offset past the log's first: only streams that a query reads take part.
-    let read = pipeline.results.iter().map(|result| result.query.stream.as_str()).collect::<Vec<_>>();
+    Ok(validated)
+}
+
+/// The positions in streams that queries, or patterns, read. They may start at an offset past the log's first, so the other streams take no
+/// part.
+fn read_by(
+    pipeline: &Pipeline,
+    stage: Stage,
+    validated: &BTreeMap<TopicPartition, i64>,
+) -> BTreeMap<TopicPartition, i64> {
+    let is_own = |result: &&ResultTopic| result.is_pattern() == (stage == Stage::Patterns);
+    let read: Vec<&str> = pipeline.results.iter().filter(is_own).map(|result| result.query.stream.as_str()).collect();
     let topics = pipeline.streams.iter().filter(|stream| read.contains(&stream.name.as_str()));
     let topics: Vec<&str> = topics.map(|stream| stream.topics.validated.as_str()).collect();
-    validated.retain(|partition, _| topics.contains(&&*partition.topic));
-    Ok(validated)
+    let own = validated.iter().filter(|(partition, _)| topics.contains(&&*partition.topic));
+    own.map(|(partition, offset)| (partition.clone(), *offset)).collect()
 }
 
 /// Waits until everything that is now in the topics that the store stage reads is in PostgreSQL.

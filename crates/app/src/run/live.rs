@@ -207,6 +207,7 @@ impl Gatherer {
                     windows_open: status.metrics.windows_open,
                     groups_open: status.metrics.groups_open,
                     state_bytes: status.metrics.state_bytes,
+                    limits_reached: status.metrics.limits_reached,
                     stored_rows: stored.get(&result.table().name).copied().unwrap_or(0),
                     latest: status.latest,
                 },

@@ -5,7 +5,7 @@
 //! | `peers` | starts the embedded systems, or connects to the given ones |
 //! | `pipeline` | a project on its peers: topics, schemas, tables, stage threads |
 //! | `generations` | which generation of each query is the present one |
-//! | `validate`, `process`, `store` | the stages' loops |
+//! | `validate`, `process`, `patterns`, `store` | the stages' loops |
 //! | `spark/` | the process stage on Apache Spark |
 //! | `references` | reference tables: where their rows are |
 //! | `load`, `generate`, `door` | records in |
@@ -27,6 +27,7 @@ pub(crate) mod generations;
 pub(crate) mod latency;
 pub(crate) mod live;
 pub(crate) mod load;
+pub(crate) mod patterns;
 pub(crate) mod peers;
 pub(crate) mod pipeline;
 pub(crate) mod process;

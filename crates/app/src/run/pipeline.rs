@@ -18,6 +18,7 @@ use crate::run::context::Context;
 use crate::run::door::{self, Door};
 use crate::run::generations;
 use crate::run::load::Load;
+use crate::run::patterns::{self, PatternPlan, PatternsStage};
 use crate::run::peers::{Database, Peers};
 use crate::run::process::{self, ProcessPlan, ProcessStage, ProcessStream};
 use crate::run::references::{self, Feed};
@@ -34,16 +35,18 @@ use crate::run::validate::ValidateStage;
 pub(crate) enum Stage {
     Validate,
     Process,
+    Patterns,
     Store,
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 3] = [Self::Validate, Self::Process, Self::Store];
+    pub(crate) const ALL: [Self; 4] = [Self::Validate, Self::Process, Self::Patterns, Self::Store];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Validate => "validate",
             Self::Process => "process",
+            Self::Patterns => "patterns",
             Self::Store => "store",
         }
     }
@@ -120,26 +123,34 @@ impl Pipeline {
         }
         if stages.contains(&Stage::Process) {
             let part = context.part();
+            let own = of_queries(&results);
             let threads = match project.engine {
                 Engine::Local => {
                     let own_url = database.map(|database| database.url.as_str());
-                    let watchers = references::start(project, &part, own_url, &results, &snapshots, runtime)?;
+                    let watchers = references::start(project, &part, own_url, &own, &snapshots, runtime)?;
                     let feeds = watchers.iter().map(|watcher| (watcher.table.clone(), watcher.feed())).collect();
                     let mut threads = Vec::new();
                     for mut watcher in watchers {
                         let name = watcher.name.clone();
                         threads.push(spawn(&part, &name, move || watcher.run())?);
                     }
-                    let stage = process_stage(project, &part, &streams, &results, feeds, snapshots)?;
+                    let stage = process_stage(project, &part, &streams, &own, feeds, snapshots.clone())?;
                     threads.push(spawn(&part, process::NAME, move || stage.run_epoch())?);
                     threads
                 }
                 Engine::Spark => {
-                    let stage = SparkStage::new(project, &part, runtime, work, &streams, &results)?;
+                    let stage = SparkStage::new(project, &part, runtime, work, &streams, &own)?;
                     vec![spawn(&part, process::NAME, move || stage.run_epoch())?]
                 }
             };
             running.insert(Stage::Process, RunningStage { stop: part.stop, threads });
+        }
+        if stages.contains(&Stage::Patterns)
+            && let Some(stage) = patterns_stage(project, &context.part(), &streams, &results, snapshots)
+        {
+            let part = stage.context.clone();
+            let threads = vec![spawn(&part, patterns::NAME, move || stage.run_epoch())?];
+            running.insert(Stage::Patterns, RunningStage { stop: part.stop, threads });
         }
         if stages.contains(&Stage::Validate) {
             let part = context.part();
@@ -290,6 +301,10 @@ pub(crate) fn lay_out(
         specs.push(result.spec(i32::from(stream.replication), &topic_config(stream)));
         results.push(result);
     }
+    if let Some((stream, result)) = pattern_limits(project, prefix)? {
+        specs.push(result.spec(i32::from(stream.replication), &topic_config(stream)));
+        results.push(result);
+    }
     admin.create_topics(&specs)?;
     let mut laid_out = Vec::new();
     for (stream, topics) in streams {
@@ -339,11 +354,19 @@ pub(crate) fn lay_out_in_memory(
         let topics = StreamTopics::of(prefix, &stream.name, stream.partitions);
         streams.push(PipelineStream::register(stream, topics, schemas)?);
     }
-    let results = project.queries.iter().map(|query| {
-        let stream = stream_of(project, query)?;
-        ResultTopic::of(prefix, query.clone(), 1, stream.partitions)
-    });
-    Ok((streams, results.collect::<Result<_>>()?))
+    let mut results = Vec::new();
+    for query in &project.queries {
+        results.push(ResultTopic::of(prefix, query.clone(), 1, stream_of(project, query)?.partitions)?);
+    }
+    results.extend(pattern_limits(project, prefix)?.map(|(_, limits)| limits));
+    Ok((streams, results))
+}
+
+/// Where it is recorded what patterns give up, with the stream whose retention it has; `None` in a project without patterns.
+fn pattern_limits<'p>(project: &'p Project, prefix: &str) -> Result<Option<(&'p Stream, ResultTopic)>> {
+    let Some(pattern) = project.queries.iter().find(|query| query.pattern.is_some()) else { return Ok(None) };
+    let result = ResultTopic::of(prefix, Arc::new(project::pattern_limits::query()), 1, 1)?;
+    Ok(Some((stream_of(project, pattern)?, result)))
 }
 
 fn stream_of<'a>(project: &'a Project, query: &sql::Query) -> Result<&'a Stream> {
@@ -422,22 +445,49 @@ pub(crate) fn process_plan(
     results: &[ResultTopic],
     references: BTreeMap<String, Arc<ReferenceData>>,
 ) -> ProcessPlan {
-    let streams = streams
-        .iter()
-        .filter(|stream| results.iter().any(|result| result.query.stream == stream.name))
-        .map(|stream| ProcessStream {
-            name: stream.name.clone(),
-            topics: stream.topics.clone(),
-            schema: stream.schema.clone(),
-        })
-        .collect();
+    let results = of_queries(results);
     ProcessPlan {
         pipeline: project.name.clone(),
-        streams,
-        results: results.to_vec(),
+        streams: streams_of(streams, &results),
+        results,
         references,
         state_bytes_max: usize::try_from(project.settings.process.state_limit.0).unwrap_or(usize::MAX),
     }
+}
+
+/// The results of queries, which the process stage works out.
+fn of_queries(results: &[ResultTopic]) -> Vec<ResultTopic> {
+    let is_own = |result: &&ResultTopic| !result.is_pattern() && result.query.name != project::pattern_limits::NAME;
+    results.iter().filter(is_own).cloned().collect()
+}
+
+/// The streams that these results are made from.
+pub(crate) fn streams_of(streams: &[PipelineStream], results: &[ResultTopic]) -> Vec<ProcessStream> {
+    let read = streams.iter().filter(|stream| results.iter().any(|result| result.query.stream == stream.name));
+    let stream = |stream: &PipelineStream| ProcessStream {
+        name: stream.name.clone(),
+        topics: stream.topics.clone(),
+        schema: stream.schema.clone(),
+    };
+    read.map(stream).collect()
+}
+
+/// The stage of the project's patterns; `None` if it has none.
+fn patterns_stage(
+    project: &Project,
+    context: &Context,
+    streams: &[PipelineStream],
+    results: &[ResultTopic],
+    snapshots: Arc<SnapshotStore>,
+) -> Option<PatternsStage> {
+    let settings = &project.settings.process;
+    Some(PatternsStage {
+        context: context.clone(),
+        plan: Arc::new(PatternPlan::of(project, streams, results)?),
+        snapshots,
+        batch_interval: settings.batch_interval.0,
+        checkpoint_interval: settings.checkpoint_interval.0.max(Duration::from_millis(100)),
+    })
 }
 
 fn store_stage(

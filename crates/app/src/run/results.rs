@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arrow_array::RecordBatch;
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::Schema as ArrowSchema;
 use avro::Encoder;
 use kafka::{OutRecord, TopicSpec};
@@ -13,6 +16,7 @@ use store::TableSpec;
 
 use crate::error::{Error, Result};
 use crate::run::sink::RecordSink;
+use crate::run::status::ShownRow;
 
 /// The result of a query in one generation.
 #[derive(Debug, Clone)]
@@ -47,6 +51,11 @@ impl ResultTopic {
             .map_err(|error| internal(error.to_string()))?;
         let topic = topics::result(prefix, &query.name, generation);
         Ok(Self { query, generation, topic, partitions, value_schema, key_schema, key_columns })
+    }
+
+    /// Whether it is that of a pattern.
+    pub(crate) fn is_pattern(&self) -> bool {
+        self.query.pattern.is_some()
     }
 
     pub(crate) fn spec(&self, replication: i32, retention: &BTreeMap<String, String>) -> TopicSpec {
@@ -146,5 +155,49 @@ impl Publisher {
             })?;
         }
         Ok(())
+    }
+}
+
+/// Result rows shown of a query, and how often they change.
+const SHOWN_ROWS: usize = 8;
+const SHOWN_EVERY: Duration = Duration::from_millis(250);
+
+/// The newest result rows, for people.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    latest: Option<RecordBatch>,
+    at: Duration,
+}
+
+impl Shown {
+    /// Notes the last rows of an emission.
+    pub(crate) fn note(&mut self, emission: &Emission) {
+        let rows = emission.rows.num_rows();
+        if rows > 0 {
+            let from = rows.saturating_sub(SHOWN_ROWS);
+            self.latest = Some(emission.rows.slice(from, rows - from));
+        }
+    }
+
+    /// The newest rows as text, a few times a second, the columns of the identity as their labels; `None` if they are as they were, or it
+    /// is too soon.
+    pub(crate) fn take(&mut self, now: Duration, identity: &[String]) -> Option<Vec<ShownRow>> {
+        if now.saturating_sub(self.at) < SHOWN_EVERY {
+            return None;
+        }
+        let batch = self.latest.take()?;
+        self.at = now;
+        let options = FormatOptions::default().with_null("NULL");
+        let mut columns = Vec::new();
+        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+            columns.push((field.name().clone(), ArrayFormatter::try_new(column.as_ref(), &options).ok()?));
+        }
+        let shown = (0..batch.num_rows()).rev().map(|row| {
+            let value = |formatter: &ArrayFormatter<'_>| formatter.value(row).to_string();
+            let (label, rest): (Vec<_>, Vec<_>) = columns.iter().partition(|(name, _)| identity.contains(name));
+            let label: Vec<String> = label.iter().map(|(_, formatter)| value(formatter)).collect();
+            (label.join(" · "), rest.iter().map(|(name, formatter)| (name.clone(), value(formatter))).collect())
+        });
+        Some(shown.collect())
     }
 }

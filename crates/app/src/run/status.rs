@@ -19,11 +19,13 @@ struct Inner {
     validated: BTreeMap<(String, i32), Progress>,
     /// Next validated offset whose results aren't published yet.
     processed: BTreeMap<TopicPartition, i64>,
+    /// Next validated offset that patterns haven't taken yet.
+    matched: BTreeMap<TopicPartition, i64>,
     /// Next offset that is stored in PostgreSQL.
     stored: BTreeMap<TopicPartition, i64>,
-    /// What the last drain of the process stage covered.
-    drained: Option<Drained>,
-    drain_wanted: Option<BTreeMap<TopicPartition, i64>>,
+    /// What the last drain of each stage covered.
+    drained: BTreeMap<&'static str, Drained>,
+    drain_wanted: BTreeMap<&'static str, BTreeMap<TopicPartition, i64>>,
     queries: BTreeMap<String, QueryStatus>,
     stored_rows: BTreeMap<String, u64>,
     probe: Probe,
@@ -44,7 +46,7 @@ pub(crate) type ShownRow = (String, Vec<(String, String)>);
 /// Latencies kept until somebody takes them.
 const LATENCIES_MAX: usize = 10_000;
 
-/// What a drain of the process stage has published.
+/// What a drain of a stage has published.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Drained {
     /// The validated offsets that it was asked for.
@@ -112,6 +114,16 @@ impl Status {
         }
     }
 
+    /// Notes what patterns have taken, with all matches in it that are certain published.
+    pub(crate) fn set_matched(&self, positions: impl IntoIterator<Item = (TopicPartition, i64)>) {
+        self.lock().matched.extend(positions);
+    }
+
+    /// Up to which validated offsets patterns have taken records.
+    pub(crate) fn matched(&self) -> BTreeMap<TopicPartition, i64> {
+        self.lock().matched.clone()
+    }
+
     /// Up to which validated offsets the results are published.
     pub(crate) fn processed(&self) -> BTreeMap<TopicPartition, i64> {
         self.lock().processed.clone()
@@ -163,25 +175,25 @@ impl Status {
         self.lock().stored.clone()
     }
 
-    /// Asks the process stage to publish every window's content once it has taken all validated records below these offsets.
-    pub(crate) fn ask_drain(&self, up_to: BTreeMap<TopicPartition, i64>) {
+    /// Asks a stage to publish what it has once it has taken all validated records below these offsets.
+    pub(crate) fn ask_drain(&self, stage: &'static str, up_to: BTreeMap<TopicPartition, i64>) {
         let mut inner = self.lock();
-        inner.drained = None;
-        inner.drain_wanted = Some(up_to);
+        inner.drained.remove(stage);
+        inner.drain_wanted.insert(stage, up_to);
     }
 
-    /// The drain that was asked for and not done yet.
-    pub(crate) fn drain_wanted(&self) -> Option<BTreeMap<TopicPartition, i64>> {
-        self.lock().drain_wanted.clone()
+    /// The drain that a stage was asked for and hasn't done yet.
+    pub(crate) fn drain_wanted(&self, stage: &'static str) -> Option<BTreeMap<TopicPartition, i64>> {
+        self.lock().drain_wanted.get(stage).cloned()
     }
 
-    pub(crate) fn set_drained(&self, drained: Drained) {
+    pub(crate) fn set_drained(&self, stage: &'static str, drained: Drained) {
         let mut inner = self.lock();
-        inner.drain_wanted = None;
-        inner.drained = Some(drained);
+        inner.drain_wanted.remove(stage);
+        inner.drained.insert(stage, drained);
     }
 
-    pub(crate) fn drained(&self) -> Option<Drained> {
-        self.lock().drained.clone()
+    pub(crate) fn drained(&self, stage: &'static str) -> Option<Drained> {
+        self.lock().drained.get(stage).cloned()
     }
 }

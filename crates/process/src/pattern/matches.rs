@@ -34,7 +34,7 @@ pub(super) fn finish(operator: &PatternOperator, ready: &[(u32, Match)]) -> Resu
     let mut offsets = Vec::new();
     for (number, found) in ready {
         let missing = || Cause::Internal("a match of a key that isn't kept".into());
-        let key = operator.keys.get(*number as usize).ok_or_else(missing)?;
+        let key = operator.keys.get(*number).ok_or_else(missing)?;
         let length = found.path.len();
         let rows = match operator.pattern.rows {
             RowsPerMatch::One => length..length + 1,

@@ -5,8 +5,12 @@
 //!
 //! | file | does |
 //! | --- | --- |
-//! | `operator` | the parts of one pattern put together |
+//! | `operator` | one pattern over one partition: what it holds, its doors |
+//! | `intake` | rows of a batch in, held until the watermark passes them |
+//! | `advance` | what the watermark passes is matched, what nobody needs any more is let go |
+//! | `step` | a row for the attempts of many keys at once |
 //! | `store` | the rows that are held, column by column |
+//! | `table` | the keys by number and by their bytes |
 //! | `key` | rows and attempts of one key; what comes next, where matching goes on |
 //! | `attempt` | the runs from one first row, in the order of preference |
 //! | `values` | what conditions and measures read of other rows of the match |
@@ -14,13 +18,17 @@
 //! | `limits` | the caps, and the record of what was given up |
 //! | `snapshot` | state out and in |
 
+mod advance;
 mod attempt;
+mod intake;
 mod key;
 mod limits;
 mod matches;
 mod operator;
 mod snapshot;
+mod step;
 mod store;
+mod table;
 mod values;
 
 pub use limits::{LimitEvent, LimitReason, PatternOptions};

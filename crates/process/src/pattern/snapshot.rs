@@ -54,7 +54,7 @@ impl PatternOperator {
         writer.i32(self.options.partition);
         writer.optional_i64(self.watermark_us);
         let keys: Vec<(usize, &KeyState)> = self.keys.iter().enumerate().filter(|(_, key)| !key.is_empty()).collect();
-        let mut numbers = vec![0_u32; self.keys.len()];
+        let mut numbers = vec![0_u32; self.keys.end() as usize];
         for (number, (at, _)) in (0..).zip(&keys) {
             if let Some(slot) = numbers.get_mut(*at) {
                 *slot = number;
@@ -114,12 +114,12 @@ impl PatternOperator {
             let key = encoded.get(number).map(<[u8]>::to_vec);
             let hash = encoded.hashes.get(number).copied().unwrap_or(0);
             let state = load_key(reader, &mut next_place, &self.pattern)?;
-            self.insert_key(KeyState { key, hash, ..state });
+            self.keys.insert(KeyState { key, hash, ..state });
         }
         for _ in 0..reader.count(4)? {
             let key = reader.u32()?;
             let row = load_row(reader, &mut next_place)?;
-            let slot = self.keys.get_mut(key as usize).ok_or_else(|| invalid("a row of a key that isn't there"))?;
+            let slot = self.keys.get_mut(key).ok_or_else(|| invalid("a row of a key that isn't there"))?;
             slot.pending += 1;
             self.pending.push(PendingRow {
                 time_us: row.time_us,

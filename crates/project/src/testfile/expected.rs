@@ -96,7 +96,7 @@ impl Reader<'_> {
 
     fn result_columns(&mut self, entry: &Entry, further: &[(&str, DataType)]) -> Option<Vec<(String, DataType)>> {
         let project = self.project;
-        let Some(query) = project.query(&entry.key) else {
+        let Some(query) = project.result(&entry.key) else {
             let queries = project.queries.iter().map(|query| query.name.as_str());
             let names = queries.chain([REJECTED, VALIDATED, EMITTED]);
             let help = suggest::help(&entry.key, names, "there are");

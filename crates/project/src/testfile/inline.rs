@@ -1,4 +1,4 @@
-//! Test files that hold their project themselves: columns, queries and reference tables beside the steps.
+//! Test files that hold their project themselves: columns, queries, patterns and reference tables beside the steps.
 //!
 //! Such a file needs nothing else, so it is also how to report a bug.
 
@@ -16,10 +16,22 @@ use crate::tree::{Entry, Node, parse};
 use crate::types;
 
 /// What may stand beside `name` and `steps` in a file that holds its project.
-const KEYS: [&str; 9] = ["schema", "stream", "streams", "query", "queries", "reference", "postgres", "covers", "spark"];
+const KEYS: [&str; 11] = [
+    "schema",
+    "stream",
+    "streams",
+    "query",
+    "queries",
+    "pattern",
+    "patterns",
+    "reference",
+    "postgres",
+    "covers",
+    "spark",
+];
 /// Name of the stream whose columns are given by `schema`.
 const STREAM: &str = "events";
-/// Name of the query that is given by `query`.
+/// Name of the query that is given by `query`, or of the pattern that is given by `pattern`.
 const QUERY: &str = "result";
 
 /// What an inline file says beside its project and its steps.
@@ -79,11 +91,13 @@ impl Writer<'_> {
             let help = "give the columns by `schema: { id: text, amount: \"decimal(10,2)\", at: timestamp }`";
             self.found.push(Found::error(tree.origin, "the file has neither a project nor a `schema`").help(help));
         }
-        let named = tree.entry("queries").and_then(|entry| entry.node.mapping()).unwrap_or_default();
-        let single = tree.entry("query").map(|entry| (QUERY, entry));
-        for (name, entry) in named.iter().map(|entry| (entry.key.as_str(), entry)).chain(single) {
-            if let Some(sql) = self.text(entry) {
-                self.write(&format!("queries/{name}.sql"), &sql);
+        for (folder, single) in [("queries", "query"), ("patterns", "pattern")] {
+            let named = tree.entry(folder).and_then(|entry| entry.node.mapping()).unwrap_or_default();
+            let single = tree.entry(single).map(|entry| (QUERY, entry));
+            for (name, entry) in named.iter().map(|entry| (entry.key.as_str(), entry)).chain(single) {
+                if let Some(sql) = self.text(entry) {
+                    self.write(&format!("{folder}/{name}.sql"), &sql);
+                }
             }
         }
         let mut references = Map::new();

@@ -46,9 +46,6 @@ impl StreamInput {
     pub(crate) fn new(stream: &ProcessStream, queries: &[QueryRun]) -> Result<Self> {
         let readers: Vec<&QueryRun> = queries.iter().filter(|query| query.stream() == stream.name).collect();
         let columns: BTreeSet<&String> = readers.iter().flat_map(|query| &query.result.query.input_columns).collect();
-        let columns: Vec<String> = columns.into_iter().cloned().collect();
-        let decoder = Decoder::new(&stream.schema, Some(&columns), avro::Limits::default())
-            .map_err(|error| Error::Internal(format!("stream {}: {error}", stream.name)))?;
         let partitions = usize::try_from(stream.topics.partitions).unwrap_or(0);
         let taken = (0..partitions)
             .map(|partition| {
@@ -56,6 +53,13 @@ impl StreamInput {
                 taken.min_by_key(|taken| taken.next_offset).unwrap_or(Taken::NOTHING)
             })
             .collect();
+        Self::of(stream, columns.into_iter().cloned().collect(), taken)
+    }
+
+    /// Starts where it is said for each partition, and decodes these columns.
+    pub(crate) fn of(stream: &ProcessStream, columns: Vec<String>, taken: Vec<Taken>) -> Result<Self> {
+        let decoder = Decoder::new(&stream.schema, Some(&columns), avro::Limits::default())
+            .map_err(|error| Error::Internal(format!("stream {}: {error}", stream.name)))?;
         Ok(Self { stream: stream.name.clone(), topic: stream.topics.validated.as_str().into(), decoder, taken })
     }
 
@@ -82,6 +86,11 @@ impl StreamInput {
     /// Next validated offset of each partition.
     pub(crate) fn positions(&self) -> Vec<i64> {
         self.taken.iter().map(|taken| taken.next_offset).collect()
+    }
+
+    /// Next validated offset of a partition.
+    pub(crate) fn position(&self, partition: i32) -> Option<i64> {
+        usize::try_from(partition).ok().and_then(|index| self.taken.get(index)).map(|taken| taken.next_offset)
     }
 
     pub(crate) fn topic_positions(&self) -> impl Iterator<Item = (TopicPartition, i64)> + '_ {

@@ -11,8 +11,8 @@
 
 mod checkpoint;
 mod engine;
-mod input;
-mod queries;
+pub(crate) mod input;
+pub(crate) mod queries;
 mod references;
 mod watermarks;
 
@@ -204,7 +204,7 @@ impl<'a> Session<'a> {
 
     /// Publishes every window's content, also of windows still open, once all records that the drain names are taken.
     fn drain_if_wanted(&mut self) -> Result<()> {
-        let Some(up_to) = self.stage.context.status.drain_wanted() else { return Ok(()) };
+        let Some(up_to) = self.stage.context.status.drain_wanted(NAME) else { return Ok(()) };
         let positions: BTreeMap<TopicPartition, i64> = self.engine.positions().collect();
         let is_reached =
             up_to.iter().all(|(partition, &offset)| positions.get(partition).is_some_and(|&at| at >= offset));
@@ -215,7 +215,7 @@ impl<'a> Session<'a> {
         let has_sent = self.engine.drain(&self.writer)?;
         self.has_published(has_sent);
         self.save()?;
-        self.stage.context.status.set_drained(Drained { up_to });
+        self.stage.context.status.set_drained(NAME, Drained { up_to });
         Ok(())
     }
 
@@ -233,7 +233,7 @@ impl<'a> Session<'a> {
 }
 
 /// A position below the start of the log means that records are gone which were never processed.
-fn check_starts(reader: &Reader, assignment: &[(TopicPartition, Start)]) -> Result<()> {
+pub(crate) fn check_starts(reader: &Reader, assignment: &[(TopicPartition, Start)]) -> Result<()> {
     for (partition, start) in assignment {
         let Start::Offset(offset) = *start else { continue };
         let (first, end) = reader.range(partition)?;

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::RecordBatch;
-use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use model::Schemas;
 use process::{Emission, OperatorOptions, QueryOperator, Source};
 
@@ -13,7 +11,7 @@ use super::engine::ProcessPlan;
 use super::input::Rows;
 use super::references::Versions;
 use crate::error::{Error, Result};
-use crate::run::results::{Publisher, ResultTopic};
+use crate::run::results::{Publisher, ResultTopic, Shown};
 use crate::run::sink::RecordSink;
 use crate::run::status::ShownRow;
 
@@ -44,13 +42,8 @@ pub(crate) struct QueryRun {
     /// Row-by-row results that were joined with earlier versions than those in use now.
     joined_before: Vec<(String, Emission)>,
     publisher: Publisher,
-    latest: Option<RecordBatch>,
-    shown_at: Duration,
+    shown: Shown,
 }
-
-/// Result rows shown of a query, and how often they change.
-const SHOWN_ROWS: usize = 8;
-const SHOWN_EVERY: Duration = Duration::from_millis(250);
 
 impl QueryRun {
     pub(crate) fn new(plan: &ProcessPlan, schemas: &dyn Schemas, result: &ResultTopic) -> Result<Self> {
@@ -70,8 +63,7 @@ impl QueryRun {
             versions: None,
             joined_before: Vec::new(),
             publisher,
-            latest: None,
-            shown_at: Duration::ZERO,
+            shown: Shown::default(),
         })
     }
 
@@ -164,34 +156,13 @@ impl QueryRun {
 
     fn send(&mut self, writer: &impl RecordSink, versions: &str, emission: &Emission) -> Result<bool> {
         self.publisher.publish(writer, emission, versions)?;
-        let rows = emission.rows.num_rows();
-        if rows > 0 {
-            let from = rows.saturating_sub(SHOWN_ROWS);
-            self.latest = Some(emission.rows.slice(from, rows - from));
-        }
+        self.shown.note(emission);
         Ok(true)
     }
 
     /// The newest result rows as text, a few times a second; `None` if they are as they were, or it is too soon.
     pub(crate) fn take_latest(&mut self, now: Duration) -> Option<Vec<ShownRow>> {
-        if now.saturating_sub(self.shown_at) < SHOWN_EVERY {
-            return None;
-        }
-        let batch = self.latest.take()?;
-        self.shown_at = now;
-        let options = FormatOptions::default().with_null("NULL");
-        let mut columns = Vec::new();
-        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-            columns.push((field.name().clone(), ArrayFormatter::try_new(column.as_ref(), &options).ok()?));
-        }
-        let identity = &self.result.query.identity;
-        let shown = (0..batch.num_rows()).rev().map(|row| {
-            let value = |formatter: &ArrayFormatter<'_>| formatter.value(row).to_string();
-            let (label, rest): (Vec<_>, Vec<_>) = columns.iter().partition(|(name, _)| identity.contains(name));
-            let label: Vec<String> = label.iter().map(|(_, formatter)| value(formatter)).collect();
-            (label.join(" · "), rest.iter().map(|(name, formatter)| (name.clone(), value(formatter))).collect())
-        });
-        Some(shown.collect())
+        self.shown.take(now, &self.result.query.identity)
     }
 }
 

@@ -21,12 +21,12 @@ pub(super) fn run(stage: &SparkStage) -> Result<()> {
     let mut session = stage.session(&format!("{}/drain/{}", stage.pipeline, std::process::id()))?;
     stage.is_up();
     while !stage.context.stop.wait(POLL) {
-        let Some(up_to) = stage.context.status.drain_wanted() else { continue };
+        let Some(up_to) = stage.context.status.drain_wanted(crate::run::process::NAME) else { continue };
         for result in &stage.results {
             write(stage, &mut session, result, &up_to)?;
             stage.is_up();
         }
-        stage.context.status.set_drained(Drained { up_to });
+        stage.context.status.set_drained(crate::run::process::NAME, Drained { up_to });
     }
     Ok(stage.runtime.block_on(session.close())?)
 }

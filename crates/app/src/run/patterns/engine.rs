@@ -1,0 +1,207 @@
+//! The stage without its peers: validated records, progress and snapshots in; matches, what was given up, and snapshots out.
+//!
+//! `mod` drives it from Kafka, and `harness` from the log of a test.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kafka::Start;
+use model::{Progress, RecordBlock, Schemas, TopicPartition};
+use process::Metrics;
+
+use super::partition::PartitionRun;
+use super::plan::{PartitionId, PatternPlan};
+use super::{checkpoint, limits};
+use crate::error::{Error, Result};
+use crate::run::process::input::StreamInput;
+use crate::run::process::queries::Taken;
+use crate::run::results::{Publisher, ResultTopic, Shown};
+use crate::run::sink::RecordSink;
+
+/// Patterns over some partitions.
+#[derive(Debug)]
+pub(crate) struct PatternEngine {
+    plan: Arc<PatternPlan>,
+    schemas: Arc<dyn Schemas>,
+    inputs: Vec<StreamInput>,
+    partitions: Vec<PartitionRun>,
+    /// One per pattern, in the order of the plan's results, with the rows shown of it.
+    publishers: Vec<(Publisher, Shown)>,
+    limits: Publisher,
+    /// Whether something may have to be published since the last emission.
+    pub(crate) has_changed: bool,
+}
+
+impl PatternEngine {
+    /// Takes up these partitions, each from its snapshot if there is one. A pattern that isn't in it starts from the beginning.
+    ///
+    /// # Errors
+    /// A snapshot of another pipeline or a damaged one, a plan that can't run, or a registry that is away.
+    pub(crate) fn open(
+        plan: Arc<PatternPlan>,
+        schemas: Arc<dyn Schemas>,
+        ids: &[PartitionId],
+        mut snapshot: impl FnMut(PartitionId) -> Result<Option<Vec<u8>>>,
+    ) -> Result<Self> {
+        let mut partitions = Vec::with_capacity(ids.len());
+        for &id in ids {
+            let mut partition = PartitionRun::new(&plan, id)?;
+            if let Some(bytes) = snapshot(id)? {
+                checkpoint::restore(&plan, &bytes, &mut partition)?;
+            }
+            partitions.push(partition);
+        }
+        let mut inputs = Vec::with_capacity(plan.streams.len());
+        for (at, stream) in plan.streams.iter().enumerate() {
+            let taken = (0..stream.topics.partitions).map(|number| {
+                let run = partitions.iter().find(|run| run.id == PartitionId { stream: at, number });
+                run.and_then(PartitionRun::first_taken).unwrap_or(Taken::NOTHING)
+            });
+            let readers = plan.results.iter().filter(|result| result.query.stream == stream.name);
+            let columns: BTreeSet<&String> = readers.flat_map(|result| &result.query.input_columns).collect();
+            inputs.push(StreamInput::of(stream, columns.into_iter().cloned().collect(), taken.collect())?);
+        }
+        let publishers = plan.results.iter().map(|result| Ok((result.publisher(&*schemas)?, Shown::default())));
+        let publishers = publishers.collect::<Result<Vec<_>>>()?;
+        let limits = plan.limits.publisher(&*schemas)?;
+        Ok(Self { plan, schemas, inputs, partitions, publishers, limits, has_changed: false })
+    }
+
+    /// Where to read its partitions from, and the progress of their streams.
+    pub(crate) fn assignment(&self) -> Vec<(TopicPartition, Start)> {
+        let mut assignment = Vec::new();
+        for (at, (input, stream)) in self.inputs.iter().zip(&self.plan.streams).enumerate() {
+            let is_own = |partition: &TopicPartition| {
+                self.partitions.iter().any(|run| run.id == PartitionId { stream: at, number: partition.partition })
+            };
+            let own = input.assignment().into_iter().filter(|(partition, _)| is_own(partition));
+            let before = assignment.len();
+            assignment.extend(own);
+            if assignment.len() > before {
+                assignment.push((TopicPartition::new(stream.topics.progress.as_str(), 0), Start::Beginning));
+            }
+        }
+        assignment
+    }
+
+    /// Takes a block of a validated or a progress topic.
+    ///
+    /// # Errors
+    /// `Position` when records are missing or aren't what validation writes; those of the operators.
+    pub(crate) fn take(&mut self, block: &RecordBlock) -> Result<()> {
+        if let Some(at) = self.inputs.iter().position(|input| input.reads(&block.topic)) {
+            let Some(input) = self.inputs.get_mut(at) else { return Ok(()) };
+            let rows = input.decode(block, &*self.schemas)?;
+            let id = PartitionId { stream: at, number: rows.partition };
+            let known = self.partitions.iter_mut().find(|run| run.id == id);
+            let partition =
+                known.ok_or_else(|| Error::Internal(format!("{}[{}] is not known", block.topic, block.partition)))?;
+            partition.push(&rows)?;
+            self.has_changed = true;
+            return Ok(());
+        }
+        let stream = self.plan.streams.iter().position(|stream| *stream.topics.progress == *block.topic);
+        let Some(at) = stream else { return Ok(()) };
+        for value in block.values.iter().flatten() {
+            let progress = Progress::from_json(value)
+                .map_err(|error| Error::Position(format!("{} holds something else: {error}", block.topic)))?;
+            let id = PartitionId { stream: at, number: progress.partition };
+            if let Some(partition) = self.partitions.iter_mut().find(|run| run.id == id) {
+                partition.announce(&progress);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves each partition's time to what the progress taken so far allows.
+    ///
+    /// # Errors
+    /// Those of the operators.
+    pub(crate) fn apply_watermarks(&mut self) -> Result<()> {
+        for partition in &mut self.partitions {
+            let position = self.inputs.get(partition.id.stream).and_then(|input| input.position(partition.id.number));
+            self.has_changed |= partition.apply_watermark(position.unwrap_or(0))?;
+        }
+        Ok(())
+    }
+
+    /// Queues the matches found and what was given up for writing; whether there was something.
+    ///
+    /// # Errors
+    /// Those of the operators and the sink.
+    pub(crate) fn emit(&mut self, sink: &impl RecordSink) -> Result<bool> {
+        let mut has_sent = false;
+        for pattern in self.partitions.iter_mut().flat_map(|partition| &mut partition.patterns) {
+            let emission = pattern.operator.emit()?;
+            let given_up = pattern.operator.take_limits();
+            if let (false, Some((publisher, shown))) = (emission.is_empty(), self.publishers.get_mut(pattern.result)) {
+                publisher.publish(sink, &emission, "")?;
+                shown.note(&emission);
+                has_sent = true;
+            }
+            if !given_up.is_empty() {
+                let rows = limits::rows(&pattern.operator.query().name, &given_up, &self.plan.limits)?;
+                self.limits.publish(sink, &rows, "")?;
+                has_sent = true;
+            }
+        }
+        self.has_changed = false;
+        Ok(has_sent)
+    }
+
+    /// What each pattern has counted over the partitions that are here.
+    pub(crate) fn metrics(&self) -> Vec<Metrics> {
+        let mut metrics = vec![Metrics::default(); self.plan.results.len()];
+        for pattern in self.partitions.iter().flat_map(|partition| &partition.patterns) {
+            if let Some(sum) = metrics.get_mut(pattern.result) {
+                *sum = sum.plus(&pattern.operator.metrics());
+            }
+        }
+        metrics
+    }
+
+    /// Each pattern with the rows that are shown of it.
+    pub(crate) fn shown(&mut self) -> impl Iterator<Item = (&ResultTopic, &mut Shown)> {
+        self.plan.results.iter().zip(self.publishers.iter_mut().map(|(_, shown)| shown))
+    }
+
+    /// Next validated offset of each partition that is here.
+    pub(crate) fn positions(&self) -> Vec<(TopicPartition, i64)> {
+        let position = |run: &PartitionRun| {
+            let stream = self.plan.streams.get(run.id.stream)?;
+            let offset = self.inputs.get(run.id.stream)?.position(run.id.number)?;
+            Some((TopicPartition::new(stream.topics.validated.as_str(), run.id.number), offset))
+        };
+        self.partitions.iter().filter_map(position).collect()
+    }
+
+    /// Whether everything below a validated offset is taken, and what was announced for it applied. A partition that isn't here counts as done.
+    pub(crate) fn has_settled(&self, partition: &TopicPartition, offset: i64) -> bool {
+        let stream = self.plan.streams.iter().position(|stream| *stream.topics.validated == *partition.topic);
+        let id = stream.map(|stream| PartitionId { stream, number: partition.partition });
+        let run = self.partitions.iter().find(|run| Some(run.id) == id);
+        run.is_none_or(|run| run.has_settled(offset))
+    }
+
+    /// The partitions whose state isn't in their last snapshot.
+    pub(crate) fn unsaved(&self) -> Vec<PartitionId> {
+        self.partitions.iter().filter(|run| !run.is_saved).map(|run| run.id).collect()
+    }
+
+    /// The bytes of a partition's snapshot. It may be saved once what was emitted before has arrived.
+    ///
+    /// # Errors
+    /// A column that can't be written.
+    pub(crate) fn snapshot(&mut self, id: PartitionId) -> Result<Vec<u8>> {
+        let run = self.partitions.iter_mut().find(|run| run.id == id);
+        let run = run.ok_or_else(|| Error::Internal(format!("partition {} isn't here", id.number)))?;
+        checkpoint::write(&self.plan, run)
+    }
+
+    /// Notes that a partition's snapshot is saved.
+    pub(crate) fn saved(&mut self, id: PartitionId) {
+        if let Some(run) = self.partitions.iter_mut().find(|run| run.id == id) {
+            run.is_saved = true;
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What the stage matches: patterns, streams, partitions.
+
+use project::Project;
+
+use crate::run::pipeline::{PipelineStream, streams_of};
+use crate::run::process::ProcessStream;
+use crate::run::results::ResultTopic;
+
+/// The patterns of a project.
+#[derive(Debug, Clone)]
+pub(crate) struct PatternPlan {
+    /// Name of the project.
+    pub(crate) pipeline: String,
+    /// The streams that patterns read.
+    pub(crate) streams: Vec<ProcessStream>,
+    /// The patterns.
+    pub(crate) results: Vec<ResultTopic>,
+    /// Where it is recorded what patterns gave up.
+    pub(crate) limits: ResultTopic,
+    /// Cap of one pattern's state in one partition.
+    pub(crate) state_bytes_max: usize,
+}
+
+/// A partition of a stream, by the stream's place in the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PartitionId {
+    pub(crate) stream: usize,
+    pub(crate) number: i32,
+}
+
+impl PatternPlan {
+    /// The patterns among a project's results; `None` if it has none.
+    pub(crate) fn of(project: &Project, streams: &[PipelineStream], results: &[ResultTopic]) -> Option<Self> {
+        let limits = results.iter().find(|result| result.query.name == project::pattern_limits::NAME)?.clone();
+        let patterns: Vec<ResultTopic> = results.iter().filter(|result| result.is_pattern()).cloned().collect();
+        Some(Self {
+            pipeline: project.name.clone(),
+            streams: streams_of(streams, &patterns),
+            results: patterns,
+            limits,
+            state_bytes_max: usize::try_from(project.settings.process.state_limit.0).unwrap_or(usize::MAX),
+        })
+    }
+
+    /// All partitions of its streams.
+    pub(crate) fn partitions(&self) -> Vec<PartitionId> {
+        let of_stream = |(stream, of): (usize, &ProcessStream)| {
+            (0..of.topics.partitions).map(move |number| PartitionId { stream, number })
+        };
+        self.streams.iter().enumerate().flat_map(of_stream).collect()
+    }
+
+    /// Name under which the epochs and snapshots of a partition are kept.
+    pub(crate) fn owner(&self, id: PartitionId) -> String {
+        let stream = self.streams.get(id.stream).map_or("", |stream| stream.name.as_str());
+        format!("patterns-{stream}-{}", id.number)
+    }
+}

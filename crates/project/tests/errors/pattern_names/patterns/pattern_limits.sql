@@ -1,0 +1,5 @@
+SELECT * FROM orders MATCH_RECOGNIZE (
+  PARTITION BY customer_id ORDER BY ordered_at
+  PATTERN (LARGE SMALL+) WITHIN INTERVAL '1 hour'
+  DEFINE LARGE AS price > 100, SMALL AS price < 10
+)
