@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use testkit::process::Supervised;
 use testkit::project::{Column, ProjectDir};
 use testkit::random::Seeded;
 
@@ -195,13 +196,31 @@ const AMBIGUOUS: &str =
 ";
 
 /// Number of a counter of the pattern `ambiguous`, as the running pipeline's page has it.
-fn limits_counted(pipeline: &mut testkit::process::Supervised) -> u64 {
+fn limits_counted(pipeline: &mut Supervised) -> u64 {
     let line = pipeline.wait_for_line(DEADLINE, |line| line.starts_with("dashboard "));
     let url = format!("{}metrics", line.split_whitespace().nth(1).unwrap());
     let answer = std::process::Command::new("curl").args(["-sSf", &url]).output().unwrap();
     let text = String::from_utf8(answer.stdout).unwrap();
     let metric = "tillstream_pattern_limits_total{query=\"ambiguous\"} ";
     text.lines().find_map(|line| line.strip_prefix(metric)).map_or(0, |value| value.parse::<f64>().unwrap() as u64)
+}
+
+/// The matches of each pattern are those that plain loops find in the accepted payments, which are given back.
+fn assert_matches(project: &ProjectDir) -> BTreeMap<String, Vec<Payment>> {
+    let accounts = accepted(project);
+    assert_eq!(accounts.values().map(Vec::len).sum::<usize>(), PAYMENTS + ACCOUNTS, "all payments are accepted");
+    assert!(accounts.values().flatten().all(|row| row.time_us >= DAY_S * 1_000_000));
+    for (name, columns) in PATTERNS {
+        let mut found = project.sql(&format!("SELECT {columns} FROM bi.{name}"));
+        found.sort();
+        let expected = expected(name, &accounts);
+        assert!(expected.len() > 10, "{name} has hardly a match: {expected:?}");
+        assert_eq!(found, expected, "{name}");
+        let identities =
+            format!("SELECT count(*) = count(DISTINCT (source_partition, first_offset, last_offset)) FROM bi.{name}");
+        assert_eq!(project.sql_value(&identities), "t", "{name}");
+    }
+    accounts
 }
 
 fn patterns_from_start_to_end(column: Column) {
@@ -227,19 +246,7 @@ fn patterns_from_start_to_end(column: Column) {
 
     let ended = project.run("up", &["--drain"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let accounts = accepted(&project);
-    assert_eq!(accounts.values().map(Vec::len).sum::<usize>(), PAYMENTS + ACCOUNTS, "all payments are accepted");
-    assert!(accounts.values().flatten().all(|row| row.time_us >= DAY_S * 1_000_000));
-    for (name, columns) in PATTERNS {
-        let mut found = project.sql(&format!("SELECT {columns} FROM bi.{name}"));
-        found.sort();
-        let expected = expected(name, &accounts);
-        assert!(expected.len() > 10, "{name} has hardly a match: {expected:?}");
-        assert_eq!(found, expected, "{name}");
-        let identities =
-            format!("SELECT count(*) = count(DISTINCT (source_partition, first_offset, last_offset)) FROM bi.{name}");
-        assert_eq!(project.sql_value(&identities), "t", "{name}");
-    }
+    let accounts = assert_matches(&project);
     // Nine payments are given up at a time; the last one of each account isn't below the watermark.
     let given_up: usize =
         accounts.iter().filter(|(account, _)| &***account < "a000010").map(|(_, all)| (all.len() - 1) / 9).sum();
@@ -259,4 +266,66 @@ fn patterns_on_the_embedded_systems() {
 #[test]
 fn patterns_on_kafka_and_a_postgresql_server() {
     patterns_from_start_to_end(Column::Servers);
+}
+
+/// Starts a process that runs the patterns stage alone, beside others of its kind.
+fn sharer(project: &ProjectDir) -> Supervised {
+    project.start("run", &["--stages", "patterns"])
+}
+
+/// Waits until a process has so many of the four partitions, since the line that it wrote last says so.
+fn wait_for_partitions(process: &mut Supervised, partitions: usize) {
+    let wanted = format!("partitions={partitions}");
+    testkit::wait_for(&format!("a process with {partitions} partitions"), DEADLINE, || {
+        assert!(process.is_running(), "{}", process.tail());
+        let starts = process.stderr().into_iter().rfind(|line| line.contains("the patterns stage starts"));
+        starts.is_some_and(|line| line.contains(&wanted)).then_some(())
+    });
+}
+
+fn two_processes_share_the_partitions(column: Column) {
+    let project = ProjectDir::of_example("payments", BINARY, column);
+    let lines = payments(&mut Seeded::new(6));
+    let (first, rest) = lines.split_at(PAYMENTS / 3);
+    let (second, third) = rest.split_at(PAYMENTS / 3);
+    let (first, second, third) = (
+        write(&project, "first.csv", first),
+        write(&project, "second.csv", second),
+        write(&project, "third.csv", third),
+    );
+
+    let mut others = project.start("run", &["--stages", "validate,process,store"]);
+    others.wait_for_line(DEADLINE, |line| line.starts_with("running "));
+    let (mut one, mut two) = (sharer(&project), sharer(&project));
+    wait_for_partitions(&mut one, 2);
+    wait_for_partitions(&mut two, 2);
+    load(&project, &first);
+    testkit::wait_for("the first matches", DEADLINE, || {
+        (project.sql_value("SELECT count(*) FROM bi.impossible_travel") != "0").then_some(())
+    });
+    one.signal(Signal::SIGKILL);
+    one.wait(DEADLINE);
+    load(&project, &second);
+    wait_for_partitions(&mut two, 4);
+    let mut three = sharer(&project);
+    wait_for_partitions(&mut three, 2);
+    wait_for_partitions(&mut two, 2);
+    load(&project, &third);
+    for process in [&mut two, &mut three, &mut others] {
+        process.signal(Signal::SIGINT);
+        assert_eq!(process.wait(DEADLINE).code(), Some(0), "{}", process.tail());
+    }
+    let ended = project.run("up", &["--drain"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_matches(&project);
+}
+
+#[test]
+fn two_processes_share_the_partitions_on_the_embedded_systems() {
+    two_processes_share_the_partitions(Column::Embedded);
+}
+
+#[test]
+fn two_processes_share_the_partitions_on_kafka() {
+    two_processes_share_the_partitions(Column::Servers);
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kafka::{
-    Admin, Compression, Connection, Error, OutRecord, Reader, ReaderOptions, Start, TopicSpec, Writer, WriterOptions,
-    partition_of,
+    Admin, Compression, Connection, Error, GroupMember, OutRecord, Reader, ReaderOptions, Start, TopicSpec, Writer,
+    WriterOptions, partition_of,
 };
 use model::{RecordBlock, TopicPartition};
 
@@ -181,4 +181,24 @@ fn keys_go_where_our_partitioner_says() {
             assert_eq!(partition_of(key, 5), block.partition, "{}", String::from_utf8_lossy(key));
         }
     }
+}
+
+#[test]
+fn members_of_a_group_share_partitions_and_take_over_those_of_one_that_leaves() {
+    let topic = make_topic(4);
+    let group = testkit::unique_name("kafka_crate_group");
+    let join = || GroupMember::join(&connection(), &group, &[topic.as_str()]).unwrap();
+    let wait = Duration::from_millis(50);
+    let (mut one, mut two) = (join(), join());
+    testkit::wait_for("two partitions each", DEADLINE, || {
+        one.poll(wait).unwrap();
+        two.poll(wait).unwrap();
+        (one.partitions().len() == 2 && two.partitions().len() == 2).then_some(())
+    });
+    assert!(one.partitions().is_disjoint(two.partitions()));
+    drop(two);
+    testkit::wait_for("all four partitions", DEADLINE, || {
+        one.poll(wait).unwrap();
+        (one.partitions().len() == 4).then_some(())
+    });
 }

@@ -144,8 +144,8 @@ impl Systems {
         let stages: BTreeSet<Stage> = stages.iter().copied().collect();
         let clock = Arc::new(SystemClock::new());
         let handle = self.runtime.handle();
-        let pipeline =
-            Pipeline::start(&self.project, &self.peers, Some(&self.database), handle, clock, &stages, Work::Stream)?;
+        let (project, database, how) = (&self.project, Some(&self.database), Work::Stream.into());
+        let pipeline = Pipeline::start(project, &self.peers, database, handle, clock, &stages, how)?;
         let stop = pipeline.context.stop.clone();
         let watch = handle.spawn(async move {
             asked_to_stop().await;

@@ -19,7 +19,7 @@ use crate::run::drain;
 use crate::run::generate::GenerateTask;
 use crate::run::live::Servers;
 use crate::run::peers::{Database, Peers, listen_address};
-use crate::run::pipeline::{Pipeline, Stage};
+use crate::run::pipeline::{Pipeline, Stage, StartOptions};
 use crate::run::references::is_own;
 use crate::run::spark::Work;
 
@@ -60,6 +60,7 @@ pub(crate) struct Up {
 Examples:
   tillstream run payments --profile production --stages validate,process
   tillstream run payments --profile production --stages store
+  tillstream run payments --profile production --stages patterns     several such processes share the partitions
 
 Ctrl-C finishes the batch under way and saves the state; what else has come in waits in Kafka.")]
 pub(crate) struct Run {
@@ -101,7 +102,7 @@ impl Up {
             project.require_inputs()?;
         }
         let work = if self.drain { Work::Drain } else { Work::Stream };
-        with_pipeline(&project, &Stage::ALL.into(), work, |systems| match self.drain {
+        with_pipeline(&project, &Stage::ALL.into(), work.into(), |systems| match self.drain {
             true => drain(&project, systems),
             false => self.serve(&project, systems),
         })
@@ -202,7 +203,8 @@ impl Run {
             self.stages.iter().map(|&name| name.into()).collect()
         };
         let names: Vec<&str> = stages.iter().map(|stage| stage.name()).collect();
-        with_pipeline(&project, &stages, Work::Stream, |systems| {
+        let how = StartOptions { work: Work::Stream, shares_patterns: true };
+        with_pipeline(&project, &stages, how, |systems| {
             stop_on_signals(systems.runtime, systems.pipeline.context.stop.clone(), STOPPING);
             let value = serde_json::json!({ "event": "started", "project": project.name, "stages": names });
             self.output.print(&value, || format!("running {} of {}", names.join(", "), project.name))?;
@@ -224,7 +226,7 @@ struct Systems<'a> {
 fn with_pipeline(
     project: &Project,
     stages: &BTreeSet<Stage>,
-    on_spark: Work,
+    how: StartOptions,
     work: impl FnOnce(&mut Systems<'_>) -> Result<()>,
 ) -> Result<ExitCode> {
     let runtime = runtime()?;
@@ -232,7 +234,7 @@ fn with_pipeline(
     Peers::with(project, handle, |peers| {
         let with_database = |database: Option<&Database>| {
             let clock = Arc::new(SystemClock::new());
-            let mut pipeline = Pipeline::start(project, peers, database, handle, clock, stages, on_spark)?;
+            let mut pipeline = Pipeline::start(project, peers, database, handle, clock, stages, how)?;
             let worked = work(&mut Systems { pipeline: &mut pipeline, database, peers, runtime: handle });
             // A stage's own error says more than that the work was stopped by it.
             pipeline.stop().and(worked)

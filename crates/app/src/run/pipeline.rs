@@ -98,8 +98,23 @@ impl PipelineStream {
     }
 }
 
+/// What a start is told besides the project.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StartOptions {
+    /// What Apache Spark does.
+    pub(crate) work: Work,
+    /// Whether other processes may run the patterns stage too; else this one takes all partitions.
+    pub(crate) shares_patterns: bool,
+}
+
+impl From<Work> for StartOptions {
+    fn from(work: Work) -> Self {
+        Self { work, shares_patterns: false }
+    }
+}
+
 impl Pipeline {
-    /// Makes topics, schemas and tables, and starts the stages. `database` is needed for the store stage alone, `work` for Apache Spark.
+    /// Makes topics, schemas and tables, and starts the stages. `database` is needed for the store stage alone.
     pub(crate) fn start(
         project: &Project,
         peers: &Peers,
@@ -107,7 +122,7 @@ impl Pipeline {
         runtime: &Handle,
         clock: Arc<dyn Clock>,
         stages: &BTreeSet<Stage>,
-        work: Work,
+        how: StartOptions,
     ) -> Result<Self> {
         let context = Context::new(peers, clock);
         let (streams, results, snapshots) = lay_out(project, &context)?;
@@ -139,7 +154,7 @@ impl Pipeline {
                     threads
                 }
                 Engine::Spark => {
-                    let stage = SparkStage::new(project, &part, runtime, work, &streams, &own)?;
+                    let stage = SparkStage::new(project, &part, runtime, how.work, &streams, &own)?;
                     vec![spawn(&part, process::NAME, move || stage.run_epoch())?]
                 }
             };
@@ -149,6 +164,8 @@ impl Pipeline {
             && let Some(stage) = patterns_stage(project, &context.part(), &streams, &results, snapshots)
         {
             let part = stage.context.clone();
+            let group = how.shares_patterns.then(|| patterns_group(project));
+            let stage = PatternsStage { group, ..stage };
             let threads = vec![spawn(&part, patterns::NAME, move || stage.run_epoch())?];
             running.insert(Stage::Patterns, RunningStage { stop: part.stop, threads });
         }
@@ -487,7 +504,13 @@ fn patterns_stage(
         snapshots,
         batch_interval: settings.batch_interval.0,
         checkpoint_interval: settings.checkpoint_interval.0.max(Duration::from_millis(100)),
+        group: None,
     })
+}
+
+/// The consumer group of the processes that share the patterns of a project.
+fn patterns_group(project: &Project) -> String {
+    format!("{}tillstream-patterns-{}", project.settings.connections.kafka.topic_prefix, project.name)
 }
 
 fn store_stage(

@@ -168,9 +168,8 @@ impl PatternEngine {
     /// Next validated offset of each partition that is here.
     pub(crate) fn positions(&self) -> Vec<(TopicPartition, i64)> {
         let position = |run: &PartitionRun| {
-            let stream = self.plan.streams.get(run.id.stream)?;
             let offset = self.inputs.get(run.id.stream)?.position(run.id.number)?;
-            Some((TopicPartition::new(stream.topics.validated.as_str(), run.id.number), offset))
+            Some((self.plan.validated(run.id)?, offset))
         };
         self.partitions.iter().filter_map(position).collect()
     }

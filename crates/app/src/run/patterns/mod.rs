@@ -1,7 +1,7 @@
 //! The patterns stage: validated records and progress in, matches out.
 //!
 //! It runs beside the process stage, in every deployment. Each partition of a stream is on its own: operators, watermark, position, epoch and
-//! snapshots, so that another process can take a partition over.
+//! snapshots. So several processes may share the partitions through a consumer group, and take over each other's state.
 //!
 //! | file | does |
 //! | --- | --- |
@@ -9,6 +9,7 @@
 //! | `engine` | the stage without its peers: what a test drives too |
 //! | `partition` | the operators of one partition with their positions and its watermark |
 //! | `checkpoint` | positions and operator states of a partition out and in |
+//! | `sharing` | which partitions are this process's |
 //! | `limits` | the record of what patterns gave up: topic, table, rows |
 
 mod checkpoint;
@@ -16,6 +17,7 @@ mod engine;
 mod limits;
 mod partition;
 mod plan;
+mod sharing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use crate::run::process::check_starts;
 use crate::run::status::Drained;
 pub(crate) use engine::PatternEngine;
 pub(crate) use plan::{PartitionId, PatternPlan};
+use sharing::Share;
 
 pub(crate) const NAME: &str = "patterns";
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -43,6 +46,8 @@ pub(crate) struct PatternsStage {
     pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) batch_interval: Duration,
     pub(crate) checkpoint_interval: Duration,
+    /// The consumer group through which processes share the partitions; without it this one takes them all.
+    pub(crate) group: Option<String>,
 }
 
 /// One epoch of the stage.
@@ -58,10 +63,31 @@ struct Session<'a> {
 }
 
 impl PatternsStage {
-    /// Runs one epoch: claims each partition, restores its newest snapshot, and matches until the stop switch is thrown.
+    /// Runs one epoch: claims the partitions that are this process's, restores their newest snapshots, and matches until the stop switch is
+    /// thrown. When the group gives it other partitions, it does so again with those.
     pub(crate) fn run_epoch(&self) -> Result<()> {
-        let mut session = Session::open(self, &self.plan.partitions())?;
+        let mut share = Share::open(self)?;
         while !self.context.stop.is_set() {
+            let own = share.partitions();
+            if own.is_empty() {
+                share.wait()?;
+                self.context.status.step(NAME);
+                continue;
+            }
+            match self.run_partitions(&own, &mut share) {
+                Err(error) if share.has_lost(&error) => {
+                    tracing::info!("another process has taken over partitions of the patterns stage");
+                    share.wait()?;
+                }
+                ended => ended?,
+            }
+        }
+        Ok(())
+    }
+
+    fn run_partitions(&self, own: &[PartitionId], share: &mut Share) -> Result<()> {
+        let mut session = Session::open(self, own)?;
+        while !self.context.stop.is_set() && !share.has_changed()? {
             session.step()?;
             self.context.status.step(NAME);
         }

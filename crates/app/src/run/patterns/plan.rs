@@ -1,5 +1,6 @@
 //! What the stage matches: patterns, streams, partitions.
 
+use model::TopicPartition;
 use project::Project;
 
 use crate::run::pipeline::{PipelineStream, streams_of};
@@ -48,6 +49,12 @@ impl PatternPlan {
             (0..of.topics.partitions).map(move |number| PartitionId { stream, number })
         };
         self.streams.iter().enumerate().flat_map(of_stream).collect()
+    }
+
+    /// The validated partition.
+    pub(crate) fn validated(&self, id: PartitionId) -> Option<TopicPartition> {
+        let stream = self.streams.get(id.stream)?;
+        Some(TopicPartition::new(stream.topics.validated.as_str(), id.number))
     }
 
     /// Name under which the epochs and snapshots of a partition are kept.
