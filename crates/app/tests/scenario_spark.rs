@@ -7,7 +7,6 @@
     reason = "a test reports by panicking"
 )]
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -50,7 +49,7 @@ fn assert_same_tables(local: &ProjectDir, spark: &ProjectDir, queries: &[&str]) 
         let first = expected.iter().zip(&found).find(|(expected, found)| expected != found);
         assert!(first.is_none(), "{query}: the first row that differs, local and Spark: {first:?}");
         assert_eq!(found.len(), expected.len(), "{query}");
-        assert!(found.len() > 20, "{query} has {} rows", found.len());
+        assert!(found.len() >= 15, "{query} has {} rows", found.len());
     }
 }
 
@@ -94,9 +93,15 @@ fn payments(seed: u64, count: u64) -> String {
     let pick = |random: &mut Seeded, words: &[&'static str]| -> &'static str {
         words[usize::try_from(random.below(words.len() as u64)).unwrap()]
     };
+    let mut last = String::new();
     for number in 0..count {
-        // One in 30 is a repeat of the one before; merchants past m0500 aren't known.
-        let id = if random.below(30) == 0 { number.saturating_sub(1) } else { number };
+        // One in 30 comes again as it was, one in 60 with another content; merchants past m0500 aren't known.
+        let repeats = random.below(60);
+        if repeats < 2 {
+            text.push_str(&last);
+            continue;
+        }
+        let id = if repeats == 2 { number.saturating_sub(1) } else { number };
         let account = random.below(40);
         let merchant = 1 + random.below(520);
         let cents = random.below(50_000);
@@ -104,16 +109,15 @@ fn payments(seed: u64, count: u64) -> String {
         let status = pick(&mut random, &["approved", "approved", "declined", "reversed"]);
         let late = if random.below(50) == 0 { 20 } else { 0 };
         let second = (number / 10).saturating_sub(late);
-        writeln!(
-            text,
-            "t{id},a{account},m{merchant:04},{}.{:02},{currency},DE,chip,{status},2026-01-05T09:{:02}:{:02}.{:03}Z",
+        last = format!(
+            "t{id},a{account},m{merchant:04},{}.{:02},{currency},DE,chip,{status},2026-01-05T09:{:02}:{:02}.{:03}Z\n",
             cents / 100,
             cents % 100,
             second / 60,
             second % 60,
             number % 10 * 100
-        )
-        .unwrap();
+        );
+        text.push_str(&last);
     }
     text
 }
@@ -137,7 +141,9 @@ fn a_drain_of_the_payments_example_gives_the_same_tables_on_both_engines() {
     on_spark(&spark);
     let summary = drain(&spark);
     assert_eq!(summary, drain(&local), "the same rows are accepted");
-    assert!(summary["rejected"]["duplicate"].as_u64().is_some_and(|count| count > 0), "{summary}");
+    for reason in ["duplicate", "id_conflict", "late", "rule"] {
+        assert!(summary["rejected"][reason].as_u64().is_some_and(|count| count > 0), "{reason}: {summary}");
+    }
     assert_same_tables(&local, &spark, &PAYMENTS);
 }
 

@@ -667,7 +667,7 @@ async fn scalars_mean_what_spark_means() {
     for text in texts {
         match compile(&text, &catalog) {
             // `engine: spark` refuses the query.
-            Ok(expression) if expression.refused_by_spark().is_some() => {
+            Ok(expression) if !sql::spark::refusals_of(&expression).is_empty() => {
                 refused_by_spark.insert(text);
             }
             Ok(expression) => compiled.push((text, expression)),

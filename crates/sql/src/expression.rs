@@ -130,11 +130,6 @@ impl Expression {
         crate::spark::print(&self.inner.tree)
     }
 
-    /// Why Apache Spark would not compute the same as this, if it wouldn't.
-    pub fn refused_by_spark(&self) -> Option<&'static str> {
-        crate::spark::refusal(&self.inner.tree)
-    }
-
     pub(crate) fn tree(&self) -> &Typed {
         &self.inner.tree
     }

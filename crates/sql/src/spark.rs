@@ -8,10 +8,61 @@ use std::fmt::{self, Write as _};
 use arrow_schema::DataType;
 use datafusion_common::ScalarValue;
 
+use crate::diagnostic::Diagnostic;
+use crate::expression::Expression;
 use crate::kernel::number_text;
 use crate::lower::NORMALIZE;
+use crate::plan::Query;
 use crate::typed::{Kind, Typed};
 use crate::types;
+
+/// Beginning of the names that columns of our own have within a printed query.
+pub const OWN_PREFIX: &str = "__ts_";
+
+/// What of a query Apache Spark would not compute as the local engine does: each with its place, the reason and what to write instead.
+/// Patterns aren't looked at, since they run in Tillstream's own stage.
+pub fn refusals(query: &Query) -> Vec<Diagnostic> {
+    let Query { joins, row_schema, filter, aggregate, having, output, .. } = query;
+    let mut found = Vec::new();
+    for join in joins {
+        if join.as_of.is_some() {
+            let span = join.stream_keys.first().map_or(0..0, |key| key.tree().span.clone());
+            let message = format!(
+                "rows of `{}` are valid for a time, and Apache Spark can't join with such rows yet",
+                join.reference
+            );
+            found.push(Diagnostic::new(span, message).with_help(
+                "use `engine: local`, or a table with one row per key, without `valid_from` and `valid_to`",
+            ));
+        }
+    }
+    let grouped = aggregate.iter().flat_map(|aggregate| {
+        let arguments = aggregate.calls.iter().filter_map(|call| call.argument.as_ref());
+        aggregate.keys.iter().map(|(_, key)| key).chain(arguments)
+    });
+    let of_joins = joins.iter().flat_map(|join| &join.stream_keys);
+    let expressions = output.iter().map(|(_, value)| value).chain(of_joins).chain(filter).chain(grouped).chain(having);
+    found.extend(expressions.flat_map(refusals_of));
+    let names = row_schema.fields().iter().map(|field| field.name()).chain(output.iter().map(|(name, _)| name));
+    if let Some(name) = names.into_iter().find(|name| name.starts_with(OWN_PREFIX)) {
+        let message = format!("the column `{name}` begins with {OWN_PREFIX} as Tillstream's own do on Apache Spark");
+        found.push(Diagnostic::new(0..0, message).with_help("give it another name"));
+    }
+    found.sort_by_key(|diagnostic| diagnostic.span.start);
+    found.dedup();
+    found
+}
+
+/// What of one expression Apache Spark would not compute as the local engine does.
+pub fn refusals_of(expression: &Expression) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    expression.tree().walk(&mut |node| {
+        if let Some((reason, help)) = refusal_of_node(node) {
+            found.push(Diagnostic::new(node.span.clone(), format!("Apache Spark {reason}")).with_help(help));
+        }
+    });
+    found
+}
 
 /// The expression as Spark SQL.
 pub(crate) fn print(tree: &Typed) -> String {
@@ -21,37 +72,32 @@ pub(crate) fn print(tree: &Typed) -> String {
     out
 }
 
-/// Why Spark would not compute the same, if it wouldn't: it rounds decimals of more than 34 digits in places, or fails on them.
-pub(crate) fn refusal(tree: &Typed) -> Option<&'static str> {
-    let mut found = None;
-    tree.walk(&mut |node| found = found.or(refusal_of_node(node)));
-    found
-}
-
 /// Digits that Java's `MathContext.DECIMAL128` keeps, which Spark changes signs with.
 const SIGNED_PRECISION_MAX: u8 = 34;
 
-fn refusal_of_node(tree: &Typed) -> Option<&'static str> {
+/// What Spark does otherwise at this node, and what to write instead: it rounds decimals of more than 34 digits in places, or fails on them.
+fn refusal_of_node(tree: &Typed) -> Option<(&'static str, &'static str)> {
     let Kind::Kernel(kernel, arguments) = &tree.kind else { return None };
     let shape = |argument: &Typed| types::as_decimal(&argument.data_type).unwrap_or((0, 0));
     let is_decimal = matches!(tree.data_type, DataType::Decimal128(..));
     match (kernel.name, arguments.as_slice()) {
-        ("decimal_order", _) => Some(
-            "it rounds decimals that have more than 38 digits together before it compares them; cast one to fewer digits",
-        ),
+        ("decimal_order", _) => Some((
+            "rounds decimals that have more than 38 digits together before it compares them",
+            "cast one of them to fewer digits",
+        )),
         ("-" | "abs", [a]) if is_decimal && shape(a).0 > SIGNED_PRECISION_MAX => {
-            Some("it rounds decimals of more than 34 digits when it changes their sign; cast to fewer digits")
+            Some(("rounds decimals of more than 34 digits when it changes their sign", "cast it to fewer digits"))
         }
         ("%", [a, b])
             if is_decimal && whole_digits(shape(a)) + i16::from(shape(b).1) > i16::from(types::PRECISION_MAX) =>
         {
-            Some("it fails on remainders of decimals with so many digits; cast to fewer digits")
+            Some(("fails on remainders of decimals with so many digits", "cast them to fewer digits"))
         }
         ("round", [a, digits])
             if whole_digits(shape(a)) >= i16::from(types::PRECISION_MAX)
                 && matches!(digits.as_literal(), Some(ScalarValue::Int32(Some(digits))) if *digits < 0) =>
         {
-            Some("it fails where rounding gives more than 38 digits; cast to fewer digits")
+            Some(("fails where rounding gives more than 38 digits", "cast it to fewer digits"))
         }
         _ => None,
     }

@@ -18,7 +18,8 @@ use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
 use spark_connect_proto::Relation;
-use sql::{Emit, Expression, Query};
+use sql::spark::OWN_PREFIX;
+use sql::{Emit, Query};
 
 pub use sink::{Sink, batch_write, stream_write};
 pub use source::{Source, WriterSchema};
@@ -64,9 +65,7 @@ pub struct Printed {
     pub output_mode: &'static str,
 }
 
-/// Names of our own columns beside those of the query; no column of a stream or table begins so.
-const OWN_PREFIX: &str = "__ts_";
-
+/// The name of a column of our own beside those of the query.
 fn own(name: &str) -> String {
     format!("{OWN_PREFIX}{name}")
 }
@@ -85,7 +84,7 @@ pub fn print(
     // Each part of a plan is named, so that a new one can't be forgotten here.
     let Query {
         name,
-        text: _,
+        text,
         options,
         stream: _,
         input_columns,
@@ -95,7 +94,7 @@ pub fn print(
         aggregate,
         having,
         output,
-        schema,
+        schema: _,
         identity: _,
         time_column: _,
         pattern,
@@ -105,16 +104,10 @@ pub fn print(
         let reason = "it is a pattern, which runs in Tillstream's own stage".to_owned();
         return Err(Error::Plan { query: name.clone(), reason });
     }
-    if row_schema.fields().iter().chain(schema.fields()).any(|field| field.name().starts_with(OWN_PREFIX)) {
-        let reason = format!("names that begin with {OWN_PREFIX} are Tillstream's own; rename the column");
-        return Err(Error::Plan { query: name.clone(), reason });
-    }
-    if let Some(join) = joins.iter().find(|join| join.as_of.is_some()) {
-        let reason = format!("rows of {} are valid for a time, which only the local engine joins yet", join.reference);
-        return Err(Error::Plan { query: name.clone(), reason });
-    }
-    if let Some((expression, reason)) = refused(query) {
-        let reason = format!("Spark would not compute `{expression}` as the local engine does: {reason}");
+    if let Some(refusal) = sql::spark::refusals(query).into_iter().next() {
+        let (line, column) = refusal.position(text);
+        let help = refusal.help.map(|help| format!("; {help}")).unwrap_or_default();
+        let reason = format!("line {line}, column {column}: {}{help}", refusal.message);
         return Err(Error::Plan { query: name.clone(), reason });
     }
     let fields = row_schema.fields().iter().take(input_columns.len()).cloned().collect::<Vec<_>>();
@@ -141,17 +134,4 @@ pub fn print(
         (Some(_), Emit::Changes) => "update",
     };
     Ok(Printed { relation: sink::records(results, sink), output_mode })
-}
-
-/// The first expression of the query that Spark would compute otherwise, and why.
-fn refused(query: &Query) -> Option<(&Expression, &'static str)> {
-    let aggregate = query.aggregate.iter();
-    let grouped = aggregate.flat_map(|aggregate| {
-        let keys = aggregate.keys.iter().map(|(_, key)| key);
-        keys.chain(aggregate.calls.iter().filter_map(|call| call.argument.as_ref()))
-    });
-    let joined = query.joins.iter().flat_map(|join| &join.stream_keys);
-    let conditions = query.filter.iter().chain(&query.having);
-    let mut all = query.output.iter().map(|(_, value)| value).chain(conditions).chain(joined).chain(grouped);
-    all.find_map(|expression| expression.refused_by_spark().map(|reason| (expression, reason)))
 }
