@@ -22,7 +22,10 @@ pub const OWN_PREFIX: &str = "__ts_";
 /// What of a query Apache Spark would not compute as the local engine does: each with its place, the reason and what to write instead.
 /// Patterns aren't looked at, since they run in Tillstream's own stage.
 pub fn refusals(query: &Query) -> Vec<Diagnostic> {
-    let Query { joins, row_schema, filter, aggregate, having, output, .. } = query;
+    let Query { joins, row_schema, filter, aggregate, having, output, pattern, .. } = query;
+    if pattern.is_some() {
+        return Vec::new();
+    }
     let mut found = Vec::new();
     for join in joins {
         if join.as_of.is_some() {

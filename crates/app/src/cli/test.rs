@@ -6,18 +6,18 @@ use std::process::ExitCode;
 use clap::Args;
 use model::{Clock as _, SystemClock};
 
-use crate::cli::Output;
 use crate::cli::project::ProjectArgs;
+use crate::cli::{Output, runtime};
 use crate::error::{Error, Result};
 use crate::harness::report::{self, Ran};
 use crate::harness::source::{Suite, suites};
-use crate::harness::{Options, run, update};
+use crate::harness::{Compared, OnSpark, Options, run, update};
 
 /// Run a project's tests (`tests/*.yaml`): no broker, no PostgreSQL, the same outcome each time.
 #[derive(Debug, Args)]
 #[command(
     name = "test",
-    after_help = "Examples:\n  tillstream test shop\n  tillstream test shop --filter late --restart-everywhere\n  tillstream test shop/tests/late.yaml --update\n  tillstream test shop --shuffle 7 --parallelism 4 --junit report.xml"
+    after_help = "Examples:\n  tillstream test shop\n  tillstream test shop --filter late --restart-everywhere\n  tillstream test shop/tests/late.yaml --update\n  tillstream test shop --shuffle 7 --parallelism 4 --junit report.xml\n  tillstream test shop --spark sc://localhost:15002"
 )]
 pub(crate) struct TestCommand {
     /// Projects, test files, or directories of files that hold their projects themselves; the current directory by default.
@@ -35,8 +35,12 @@ pub(crate) struct TestCommand {
     /// Cut each batch into so many pieces; pieces of partitions alternate.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
     parallelism: u64,
+    /// Also compute each query on this Apache Spark, from the records that a test accepted, and compare the rows, with open windows as they
+    /// stand at its end.
+    #[arg(long, value_name = "URL")]
+    spark: Option<String>,
     /// Rewrite the expected rows of tests that fail, in place.
-    #[arg(long, conflicts_with_all = ["restart_everywhere", "shuffle"])]
+    #[arg(long, conflicts_with_all = ["restart_everywhere", "shuffle", "spark"])]
     update: bool,
     /// Write the outcome as JUnit's XML too.
     #[arg(long, value_name = "FILE")]
@@ -60,21 +64,30 @@ impl TestCommand {
         for path in paths {
             all_suites.extend(suites(path, &overrides)?);
         }
+        let runtime = runtime()?;
+        let mut spark = self.spark.as_ref().map(|url| OnSpark::open(url, runtime.handle())).transpose()?;
         let mut all = Vec::new();
         for suite in &all_suites {
-            all.extend(self.run_suite(suite)?);
+            all.extend(self.run_suite(suite, spark.as_mut())?);
+        }
+        if let Some(spark) = spark {
+            let Compared { results, rows } = spark.close()?;
+            eprintln!("compared with Apache Spark: {rows} rows of {results} results");
         }
         self.show(&all, &all_suites)?;
         let failed = all.iter().any(|ran| !ran.has_passed());
         Ok(ExitCode::from(u8::from(failed && !self.update)))
     }
 
-    fn run_suite(&self, suite: &Suite) -> Result<Vec<Ran>> {
+    fn run_suite(&self, suite: &Suite, mut spark: Option<&mut OnSpark>) -> Result<Vec<Ran>> {
         let options = Options {
             restart_everywhere: self.restart_everywhere,
             shuffle: self.shuffle,
             parallelism: usize::try_from(self.parallelism).unwrap_or(1),
         };
+        if suite.inline.as_ref().is_some_and(|inline| inline.not_on_spark.is_some()) {
+            spark = None;
+        }
         let clock = SystemClock::new();
         let mut all = Vec::new();
         for file in &suite.files {
@@ -86,7 +99,7 @@ impl TestCommand {
                     continue;
                 }
                 let start = clock.elapsed();
-                let outcome = run(&suite.project, case, options);
+                let outcome = run(&suite.project, case, options, spark.as_deref_mut());
                 let took = clock.elapsed().saturating_sub(start);
                 all.push(Ran { file: file.path.clone(), line: case.spot.line, name: case.name.clone(), took, outcome });
             }

@@ -14,10 +14,12 @@
 //! | `run` | the steps of a case |
 //! | `shuffle` | another order of arrival with the same verdicts |
 //! | `compare` | expected rows against actual ones |
+//! | `on_spark` | the same queries on Apache Spark |
 //! | `report`, `update` | what is shown, and expected rows rewritten |
 
 mod compare;
 mod log;
+mod on_spark;
 mod patterns;
 mod pipeline;
 mod prepare;
@@ -32,6 +34,7 @@ pub(crate) mod update;
 mod validation;
 
 pub(crate) use compare::{DiffRow, Failure};
+pub(crate) use on_spark::{Compared, OnSpark};
 pub(crate) use rows::Row;
 pub(crate) use run::{Outcome, run};
 

@@ -21,6 +21,7 @@ use crate::run::patterns::PatternPlan;
 use crate::run::pipeline::{PipelineStream, lay_out_in_memory, process_plan};
 use crate::run::process::{Engine, ProcessPlan};
 use crate::run::references;
+use crate::run::results::ResultTopic;
 use crate::run::store::rejected;
 use crate::run::topics::StreamTopics;
 
@@ -225,6 +226,32 @@ impl<'p> TestPipeline<'p> {
 
     fn merge(&mut self) -> Result<()> {
         self.tables.iter_mut().try_for_each(|table| table.merge(&self.world))
+    }
+
+    pub(crate) fn project(&self) -> &'p Project {
+        self.project
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    pub(crate) fn results(&self) -> &[ResultTopic] {
+        &self.plan.results
+    }
+
+    pub(crate) fn stream(&self, name: &str) -> Option<&PipelineStream> {
+        self.streams.iter().find(|stream| stream.name == name)
+    }
+
+    /// The accepted records of a stream as they are in its validated topic.
+    pub(crate) fn accepted(&self, stream: &PipelineStream) -> Vec<RecordBlock> {
+        self.blocks(&stream.topics.validated, &stream.topics).collect()
+    }
+
+    /// The watermark that validation has published of a stream.
+    pub(crate) fn watermark_us(&self, stream: &str) -> Option<i64> {
+        self.validations.iter().find(|validation| validation.name() == stream)?.watermark_us()
     }
 
     pub(crate) fn table(&mut self, query: &str) -> Option<&mut ResultTable> {

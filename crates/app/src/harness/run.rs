@@ -4,12 +4,12 @@ use project::Project;
 use project::testfile::{Cell, Expectation, Step, StepKind, Target, TestCase};
 
 use crate::error::Result;
-use crate::harness::Options;
 use crate::harness::compare::{Failure, compare};
 use crate::harness::pipeline::TestPipeline;
 use crate::harness::prepare::Prepared;
 use crate::harness::rows::{self, Row};
 use crate::harness::shuffle::{self, Places};
+use crate::harness::{OnSpark, Options};
 
 /// What came of a case.
 #[derive(Debug)]
@@ -33,16 +33,22 @@ pub(crate) struct Contents {
     pub(crate) results: Vec<(String, Vec<Row>)>,
 }
 
-/// Runs a case. An error that stops the pipeline is an outcome too.
-pub(crate) fn run(project: &Project, case: &TestCase, options: Options) -> Outcome {
+/// Runs a case; then, if there is an Apache Spark, compares its tables. An error that stops the pipeline is an outcome too.
+pub(crate) fn run(project: &Project, case: &TestCase, options: Options, on_spark: Option<&mut OnSpark>) -> Outcome {
     let mut outcome = Outcome { failures: Vec::new(), error: None, contents: Contents::default() };
-    if let Err(error) = try_run(project, case, options, &mut outcome) {
+    if let Err(error) = try_run(project, case, options, on_spark, &mut outcome) {
         outcome.error = Some(error.to_string());
     }
     outcome
 }
 
-fn try_run(project: &Project, case: &TestCase, options: Options, outcome: &mut Outcome) -> Result<()> {
+fn try_run(
+    project: &Project,
+    case: &TestCase,
+    options: Options,
+    on_spark: Option<&mut OnSpark>,
+    outcome: &mut Outcome,
+) -> Result<()> {
     // The clock has to stand somewhere before the records are known: they are read by a pipeline that is thrown away.
     let reader = TestPipeline::new(project, 0, Options::default())?;
     let steps = prepare(&reader, case)?;
@@ -58,7 +64,11 @@ fn try_run(project: &Project, case: &TestCase, options: Options, outcome: &mut O
     };
     let followed = follow(&mut pipeline, &steps, &places, options, outcome);
     outcome.contents = contents(&mut pipeline, project)?;
-    followed
+    followed?;
+    if let Some(spark) = on_spark {
+        outcome.failures.extend(spark.compare(&mut pipeline, &case.spot)?);
+    }
+    Ok(())
 }
 
 /// A step with its records ready to be sent.

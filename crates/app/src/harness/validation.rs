@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka::OutRecord;
+use model::progress::stream_watermark_us;
 use model::{Clock as _, ManualClock, Progress, TopicPartition};
 use project::{Project, Stream};
 use validate::idle::{self, PartitionQuiet};
@@ -23,6 +24,13 @@ pub(crate) struct World {
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) schemas: Arc<MemorySchemas>,
     pub(crate) clock: Arc<ManualClock>,
+}
+
+impl World {
+    /// The same world with topics of its own.
+    pub(crate) fn with_empty_log(&self) -> Self {
+        Self { log: Arc::default(), ..self.clone() }
+    }
 }
 
 /// The validate stage of a stream.
@@ -72,6 +80,15 @@ impl StreamValidation {
             self.world.log.append(&partition.raw, key, value);
             partition.last_record_at = now;
         }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.stream.name
+    }
+
+    /// The stream's watermark as it is published, if all partitions have one.
+    pub(crate) fn watermark_us(&self) -> Option<i64> {
+        stream_watermark_us(self.partitions.iter().map(|partition| partition.published.watermark_us))
     }
 
     /// Records that have no verdict yet.

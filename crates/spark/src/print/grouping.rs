@@ -82,11 +82,11 @@ pub(super) fn results(
         Some(having) => (groups, format!("NOT coalesce({}, FALSE)", having.to_spark())),
     };
     let is_final = match (read, query.options.emit) {
-        (Read::Batch { watermark_us: Some(us), .. }, _) => {
+        (Read::Batch { watermark_us: Some(us), .. } | Read::Records { watermark_us: Some(us), .. }, _) => {
             format!("if({} <= timestamp_micros({us}L), '1', '0')", name(WINDOW_END))
         }
         (Read::Stream { .. }, Emit::Final) => "'1'".to_owned(),
-        (Read::Batch { watermark_us: None, .. }, _) | (Read::Stream { .. }, Emit::Changes) => "'0'".to_owned(),
+        (Read::Batch { .. } | Read::Records { .. }, _) | (Read::Stream { .. }, Emit::Changes) => "'0'".to_owned(),
     };
     let mut columns: Vec<(String, String)> =
         output.iter().map(|(name, value)| (name.clone(), value.to_spark())).collect();

@@ -3,12 +3,14 @@
 //! | file | prints |
 //! | --- | --- |
 //! | `source` | the validated topic as rows with their raw positions |
+//! | `records` | records in place of a topic |
 //! | `rows` | joins with reference tables, the filter |
 //! | `grouping` | windows, groups, aggregates |
 //! | `sink` | results as Kafka records |
 //! | `relation` | the parts that relations are made of |
 
 mod grouping;
+mod records;
 pub mod relation;
 mod rows;
 mod sink;
@@ -21,13 +23,14 @@ use spark_connect_proto::Relation;
 use sql::spark::OWN_PREFIX;
 use sql::{Emit, Query};
 
-pub use sink::{Sink, batch_write, stream_write};
+pub use records::record_rows;
+pub use sink::{Sink, as_rows, batch_write, stream_write};
 pub use source::{Source, WriterSchema};
 
 use crate::error::{Error, Result};
 
 /// Which part of the validated topic is read, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Read {
     /// All up to these offsets, one per partition, at once. Windows are final once they end at or before the watermark.
     Batch {
@@ -35,6 +38,13 @@ pub enum Read {
         starts: Vec<i64>,
         /// Offset after the last of each partition.
         ends: Vec<i64>,
+        /// Watermark of the stream in microseconds since 1970, if there is one yet.
+        watermark_us: Option<i64>,
+    },
+    /// These records, at once. Windows are final as in a batch.
+    Records {
+        /// As [`record_rows`] makes them.
+        rows: RecordBatch,
         /// Watermark of the stream in microseconds since 1970, if there is one yet.
         watermark_us: Option<i64>,
     },
@@ -111,7 +121,7 @@ pub fn print(
         return Err(Error::Plan { query: name.clone(), reason });
     }
     let fields = row_schema.fields().iter().take(input_columns.len()).cloned().collect::<Vec<_>>();
-    let mut rows = source::rows(source, &fields, read);
+    let mut rows = source::rows(source, &fields, read)?;
     for (number, join) in joins.iter().enumerate() {
         let table = references.get(&join.reference).ok_or_else(|| Error::Plan {
             query: name.clone(),

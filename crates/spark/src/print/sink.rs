@@ -58,6 +58,12 @@ fn encoded(id: u32, schema: &str, columns: &[String]) -> String {
     format!("concat(X'00{id:08X}', to_avro(named_struct({}), {}))", fields.join(", "), text(schema))
 }
 
+/// A printed query's records as rows to be collected: key, value, and the version's header, each as bytes.
+pub fn as_rows(printed: Printed) -> Relation {
+    let columns = [("key", "`key`"), ("value", "`value`"), ("version", "element_at(`headers`, 1).value")];
+    project(printed.relation, &columns.map(|(name, text)| (name.to_owned(), text.to_owned())))
+}
+
 fn options(sink: &Sink) -> HashMap<String, String> {
     let mut options: HashMap<String, String> =
         sink.kafka.iter().map(|(key, value)| (key.clone(), value.clone())).collect();

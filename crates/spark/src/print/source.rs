@@ -12,7 +12,8 @@ use spark_connect_proto::{Deduplicate, Relation, WithWatermark};
 use sql::spark::{name, text, type_name};
 use sql::{SOURCE_OFFSET, SOURCE_PARTITION};
 
-use super::{Read, own};
+use super::{Read, own, records};
+use crate::error::Result;
 use crate::print::relation::{project, relation};
 
 /// The validated topic of a stream.
@@ -40,14 +41,18 @@ pub struct WriterSchema {
 }
 
 /// Rows with the event time, the columns `fields`, and the raw position.
-pub(super) fn rows(source: &Source, fields: &[Arc<Field>], read: &Read) -> Relation {
+pub(super) fn rows(source: &Source, fields: &[Arc<Field>], read: &Read) -> Result<Relation> {
     let record = own("record");
     let columns = [
         (SOURCE_PARTITION.to_owned(), "`partition`".to_owned()),
         (SOURCE_OFFSET.to_owned(), raw_offset()),
         (record.clone(), decoded(source)),
     ];
-    let decoded = project(relation(RelType::Read(kafka(source, read))), &columns);
+    let topic = match read {
+        Read::Records { rows, .. } => records::relation(rows)?,
+        Read::Batch { .. } | Read::Stream { .. } => relation(RelType::Read(kafka(source, read))),
+    };
+    let decoded = project(topic, &columns);
     let mut columns =
         vec![(SOURCE_PARTITION.to_owned(), name(SOURCE_PARTITION)), (SOURCE_OFFSET.to_owned(), name(SOURCE_OFFSET))];
     if !fields.iter().any(|field| *field.name() == source.event_time) {
@@ -58,8 +63,8 @@ pub(super) fn rows(source: &Source, fields: &[Arc<Field>], read: &Read) -> Relat
         (field.name().clone(), value)
     }));
     let rows = project(decoded, &columns);
-    match read {
-        Read::Batch { .. } => each_once(rows, false),
+    Ok(match read {
+        Read::Batch { .. } | Read::Records { .. } => each_once(rows, false),
         Read::Stream { watermark_delay_ms, .. } => {
             let watermark = WithWatermark {
                 input: Some(Box::new(rows)),
@@ -68,7 +73,7 @@ pub(super) fn rows(source: &Source, fields: &[Arc<Field>], read: &Read) -> Relat
             };
             each_once(relation(RelType::WithWatermark(Box::new(watermark))), true)
         }
-    }
+    })
 }
 
 /// Repeats of a record follow it closely, so its position has to be remembered only until the watermark has passed it.
@@ -100,6 +105,7 @@ fn kafka(source: &Source, read: &Read) -> spark_connect_proto::Read {
                 set("maxOffsetsPerTrigger", most.to_string());
             }
         }
+        Read::Records { .. } => {}
     }
     let source = DataSource { format: Some("kafka".to_owned()), options, ..DataSource::default() };
     spark_connect_proto::Read {

@@ -25,7 +25,7 @@ use crate::run::results::ResultTopic;
 use project::Project;
 use project::settings::SparkSettings;
 
-pub(crate) use plan::load_references;
+pub(crate) use plan::{PlanParts, load_references, print};
 
 /// Sessions that the server has closed are not opened again; the next one has another number.
 const SESSION_ATTEMPTS: u32 = 1_000;
@@ -121,33 +121,8 @@ impl SparkStage {
         }
     }
 
-    fn conf(&self) -> BTreeMap<String, String> {
-        let mut conf = BTreeMap::from(
-            [
-                ("spark.sql.shuffle.partitions", self.settings.shuffle_partitions.to_string().as_str()),
-                (
-                    "spark.sql.streaming.stateStore.providerClass",
-                    "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
-                ),
-                ("spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled", "true"),
-            ]
-            .map(|(key, value)| (key.to_owned(), value.to_owned())),
-        );
-        conf.extend(self.settings.conf.clone());
-        conf
-    }
-
-    /// Opens a session by name, or the next one if the server has closed it.
     fn session(&self, name: &str) -> Result<Session> {
-        let conf = self.conf();
-        for attempt in 0..SESSION_ATTEMPTS {
-            let id = spark::client::session_id(name, attempt);
-            match self.runtime.block_on(Session::open(&self.address, &id, &conf)) {
-                Err(spark::Error::SessionClosed { .. }) => {}
-                opened => return Ok(opened?),
-            }
-        }
-        Err(Error::Unavailable(format!("Apache Spark has closed {SESSION_ATTEMPTS} sessions of {name}")))
+        open_session(&self.runtime, &self.address, name, &session_conf(&self.settings))
     }
 
     fn stream_of(&self, result: &ResultTopic) -> Result<&SparkStream> {
@@ -161,4 +136,38 @@ impl SparkStage {
         self.context.status.step(NAME);
         self.context.status.set_trouble(NAME, None);
     }
+}
+
+/// Configuration of a session: the project's settings, and what else it says itself.
+pub(crate) fn session_conf(settings: &SparkSettings) -> BTreeMap<String, String> {
+    let mut conf = BTreeMap::from(
+        [
+            ("spark.sql.shuffle.partitions", settings.shuffle_partitions.to_string().as_str()),
+            (
+                "spark.sql.streaming.stateStore.providerClass",
+                "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
+            ),
+            ("spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled", "true"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned())),
+    );
+    conf.extend(settings.conf.clone());
+    conf
+}
+
+/// Opens a session by name, or the next one if the server has closed it.
+pub(crate) fn open_session(
+    runtime: &Handle,
+    address: &Address,
+    name: &str,
+    conf: &BTreeMap<String, String>,
+) -> Result<Session> {
+    for attempt in 0..SESSION_ATTEMPTS {
+        let id = spark::client::session_id(name, attempt);
+        match runtime.block_on(Session::open(address, &id, conf)) {
+            Err(spark::Error::SessionClosed { .. }) => {}
+            opened => return Ok(opened?),
+        }
+    }
+    Err(Error::Unavailable(format!("Apache Spark has closed {SESSION_ATTEMPTS} sessions of {name}")))
 }

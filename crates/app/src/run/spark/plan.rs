@@ -2,38 +2,62 @@
 
 use std::collections::BTreeMap;
 
+use model::Schemas;
 use project::{Project, ReferenceSource};
 use spark::print::{Printed, Read, ReferenceRows, Sink, Source, WriterSchema};
 
 use super::{SparkStage, SparkStream, kafka_options};
 use crate::error::{Error, Result};
+use crate::run::pipeline::PipelineStream;
 use crate::run::references::file_options;
 use crate::run::results::ResultTopic;
 
 /// A query as Spark runs it.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) printed: Printed,
-    pub(super) sink: Sink,
+pub(crate) struct Plan {
+    pub(crate) printed: Printed,
+    pub(crate) sink: Sink,
+}
+
+/// What a query is printed with beside itself.
+pub(crate) struct PlanParts<'a> {
+    pub(crate) stream: &'a PipelineStream,
+    pub(crate) event_time: &'a str,
+    /// Options of Spark's Kafka source and sink.
+    pub(crate) kafka: BTreeMap<String, String>,
+    pub(crate) references: &'a BTreeMap<String, ReferenceRows>,
+    pub(crate) schemas: &'a dyn Schemas,
+}
+
+/// Prints a query of the stage.
+pub(super) fn plan(stage: &SparkStage, result: &ResultTopic, read: &Read) -> Result<Plan> {
+    let SparkStream { stream, event_time, .. } = stage.stream_of(result)?;
+    let parts = PlanParts {
+        stream,
+        event_time,
+        kafka: kafka_options::options(&stage.context.connection, &stage.settings.kafka),
+        references: &stage.references,
+        schemas: &*stage.context.schemas,
+    };
+    print(&parts, result, read)
 }
 
 /// Prints a query; registers the schemas of its result.
-pub(super) fn plan(stage: &SparkStage, result: &ResultTopic, read: &Read) -> Result<Plan> {
-    let SparkStream { stream, event_time, .. } = stage.stream_of(result)?;
-    let kafka = kafka_options::options(&stage.context.connection, &stage.settings.kafka);
+pub(crate) fn print(parts: &PlanParts<'_>, result: &ResultTopic, read: &Read) -> Result<Plan> {
+    let PlanParts { stream, event_time, kafka, references, schemas } = parts;
     let schema = stream.schema.canonical().to_owned();
     let source = Source {
         topic: stream.topics.validated.clone(),
         kafka: kafka.clone(),
         written: vec![WriterSchema { id: stream.validated_schema_id, schema: schema.clone() }],
         schema,
-        event_time: event_time.clone(),
+        event_time: (*event_time).to_owned(),
     };
-    let (key_id, value_id) = result.register(&*stage.context.schemas)?;
+    let (key_id, value_id) = result.register(*schemas)?;
     let query = &result.query;
     let sink = Sink {
         topic: result.topic.clone(),
-        kafka,
+        kafka: kafka.clone(),
         generation: result.generation,
         key_columns: query.identity.clone(),
         key_id,
@@ -42,7 +66,7 @@ pub(super) fn plan(stage: &SparkStage, result: &ResultTopic, read: &Read) -> Res
         value_id,
         value_schema: result.value_schema.canonical().to_owned(),
     };
-    let printed = spark::print::print(query, &source, &stage.references, read, &sink)?;
+    let printed = spark::print::print(query, &source, references, read, &sink)?;
     Ok(Plan { printed, sink })
 }
 
