@@ -18,6 +18,7 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     cli::start_logging(cli.verbose, cli.log_json);
+    cli::raise_open_files();
     let output = cli.output();
     match cli.run() {
         Ok(code) => code,

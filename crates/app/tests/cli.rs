@@ -117,3 +117,20 @@ fn servers_say_where_they_listen() {
         assert!(server.wait(Duration::from_secs(60)).success(), "{}", server.tail());
     }
 }
+
+#[test]
+fn a_low_limit_of_open_files_is_raised_as_far_as_it_goes() {
+    let shop = shop();
+    for (limits, told) in
+        [("256:8192", "a process may hold 8192"), ("256:300", "a process may hold at most 300 files open")]
+    {
+        let output = Command::new("prlimit")
+            .args([&format!("--nofile={limits}"), BINARY, "doctor", "shop", "--output", "json"])
+            .current_dir(shop.path())
+            .output()
+            .expect("prlimit starts");
+        let findings = stdout(&output)["findings"].clone();
+        let found = findings.as_array().expect("findings").iter().find(|finding| finding["check"] == "open files");
+        assert_eq!(found.expect("the limit is looked at")["found"], told);
+    }
+}

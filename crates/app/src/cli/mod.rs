@@ -26,10 +26,14 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
+
+/// Open files that are asked for: segments of logs, runs of spilled ids and connections are many, and a shell's limit is often 1,024.
+const OPEN_FILES: u64 = 65_536;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -151,6 +155,17 @@ pub(crate) fn report(error: &Error, output: Output) {
         (Output::Text, Error::Findings(findings)) => eprintln!("{}", findings.render(project::rendering())),
         (Output::Text, Error::Interrupted(reason)) => eprintln!("{reason}"),
         (Output::Text, error) => eprintln!("error: {error}"),
+    }
+}
+
+/// Raises the limit of open files as far as this user may; `doctor` tells where that is too low.
+pub(crate) fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let wanted = hard.min(OPEN_FILES);
+        if soft < wanted { setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) } else { Ok(()) }
+    });
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }
 
