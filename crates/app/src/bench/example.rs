@@ -22,7 +22,7 @@ use crate::run::spark::Work;
 /// The query that gives one row for each payment.
 pub(super) const ROWS: &str = "payments_enriched";
 
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 12] = [
     ("tillstream.yaml", include_str!("../../../../examples/payments/tillstream.yaml")),
     ("schemas/transaction.avsc", include_str!("../../../../examples/payments/schemas/transaction.avsc")),
     ("reference/merchants.csv", include_str!("../../../../examples/payments/reference/merchants.csv")),
@@ -34,14 +34,36 @@ const FILES: [(&str, &str); 8] = [
     ),
     ("queries/velocity.sql", include_str!("../../../../examples/payments/queries/velocity.sql")),
     ("queries/payments_enriched.sql", include_str!("../../../../examples/payments/queries/payments_enriched.sql")),
+    ("patterns/card_testing.sql", include_str!("../../../../examples/payments/patterns/card_testing.sql")),
+    (
+        "patterns/declines_then_success.sql",
+        include_str!("../../../../examples/payments/patterns/declines_then_success.sql"),
+    ),
+    ("patterns/far_above_average.sql", include_str!("../../../../examples/payments/patterns/far_above_average.sql")),
+    ("patterns/impossible_travel.sql", include_str!("../../../../examples/payments/patterns/impossible_travel.sql")),
 ];
 
 /// Which of the example's queries to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Queries {
+    /// All queries, and no patterns.
     All,
-    /// Without the one that gives a row for each payment.
+    /// Without the query that gives a row for each payment.
     Aggregates,
+    /// The patterns alone.
+    Patterns,
+}
+
+impl Queries {
+    /// Whether a file of the example belongs to the project.
+    fn has(self, file: &str) -> bool {
+        let (is_query, is_pattern) = (file.starts_with("queries/"), file.starts_with("patterns/"));
+        match self {
+            Self::All => !is_pattern,
+            Self::Aggregates => !is_pattern && file != format!("queries/{ROWS}.sql"),
+            Self::Patterns => !is_query,
+        }
+    }
 }
 
 /// A copy of the example; removed when dropped.
@@ -63,8 +85,7 @@ impl Example {
         // The private PostgreSQL runs as another user when we are root.
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))
             .map_err(failed(directory.path()))?;
-        let rows = format!("queries/{ROWS}.sql");
-        for (name, text) in FILES.into_iter().filter(|(name, _)| queries == Queries::All || *name != rows) {
+        for (name, text) in FILES.into_iter().filter(|(name, _)| queries.has(name)) {
             let path = directory.path().join(name);
             if let Some(parent) = path.parent() {
                 std::fs::create_dir_all(parent).map_err(failed(parent))?;

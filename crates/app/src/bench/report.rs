@@ -40,10 +40,11 @@ pub(crate) fn floors(report: &Report) -> Vec<Floor> {
         floors.push(at_most("payments lost", 0.0, latency.lost as f64));
     }
     if let Some(throughput) = &report.throughput {
-        let (aggregates, with_rows) = (&throughput.aggregates, &throughput.with_rows);
+        let (aggregates, with_rows, patterns) =
+            (&throughput.aggregates, &throughput.with_rows, &throughput.patterns);
         floors.push(at_least("aggregating queries, records/s", 100_000.0, aggregates.records_per_s));
         floors.push(at_least("with a row for each payment, records/s", 30_000.0, with_rows.records_per_s));
-        let lost = [aggregates, with_rows].map(|drained| drained.records.abs_diff(drained.validated));
+        let lost = [aggregates, with_rows, patterns].map(|drained| drained.records.abs_diff(drained.validated));
         floors.push(at_most("preloaded payments without a good verdict", 0.0, lost.iter().sum::<u64>() as f64));
     }
     if let Some(idle) = &report.idle {
@@ -102,6 +103,7 @@ fn write_text(report: &Report, out: &mut String) -> std::fmt::Result {
     if let Some(throughput) = &report.throughput {
         write_drained("aggregating queries", &throughput.aggregates, out)?;
         write_drained("with a row for each", &throughput.with_rows, out)?;
+        write_drained("patterns alone", &throughput.patterns, out)?;
     }
     if let Some(idle) = &report.idle {
         writeln!(

@@ -36,6 +36,8 @@ pub(crate) struct Throughput {
     pub(crate) aggregates: Drained,
     /// With a row for each payment.
     pub(crate) with_rows: Drained,
+    /// The patterns alone.
+    pub(crate) patterns: Drained,
 }
 
 /// One drain.
@@ -69,11 +71,16 @@ pub(crate) fn measure(plan: &Plan, options: &ThroughputOptions) -> Result<Throug
     Ok(Throughput {
         aggregates: measure_one(plan, options, Queries::Aggregates)?,
         with_rows: measure_one(plan, options, Queries::All)?,
+        patterns: measure_one(plan, options, Queries::Patterns)?,
     })
 }
 
 fn measure_one(plan: &Plan, options: &ThroughputOptions, queries: Queries) -> Result<Drained> {
-    let which = if queries == Queries::All { "all queries" } else { "the aggregating queries" };
+    let which = match queries {
+        Queries::All => "all queries",
+        Queries::Aggregates => "the aggregating queries",
+        Queries::Patterns => "the patterns",
+    };
     eprintln!("throughput: {} payments through {which}", options.records);
     Example::new(plan, queries)?.with_systems(|systems| {
         let clock = SystemClock::new();
