@@ -1,6 +1,6 @@
 //! A consumer of assigned partitions that gives blocks of records.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,11 +48,19 @@ pub struct ReaderOptions {
     pub queued_bytes_max: usize,
     /// Whether to hide records of transactions that are open or were aborted.
     pub read_committed: bool,
+    /// Whether to note when a partition's end is reached, for [`Reader::take_ended`]. For a reader of one topic.
+    pub notes_ends: bool,
 }
 
 impl Default for ReaderOptions {
     fn default() -> Self {
-        Self { group: None, fetch_wait_ms: 500, queued_bytes_max: 16 * 1024 * 1024, read_committed: true }
+        Self {
+            group: None,
+            fetch_wait_ms: 500,
+            queued_bytes_max: 16 * 1024 * 1024,
+            read_committed: true,
+            notes_ends: false,
+        }
     }
 }
 
@@ -62,6 +70,8 @@ pub struct Reader {
     brokers: String,
     topics: HashMap<String, Arc<str>>,
     outage: Option<String>,
+    /// Partitions whose end was reached.
+    ended: BTreeSet<i32>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -83,7 +93,7 @@ impl Reader {
             ("enable.auto.offset.store", "false"),
             // A position outside the log stops loudly; it never jumps.
             ("auto.offset.reset", "error"),
-            ("enable.partition.eof", "false"),
+            ("enable.partition.eof", if options.notes_ends { "true" } else { "false" }),
             ("fetch.wait.max.ms", &options.fetch_wait_ms.to_string()),
             ("fetch.min.bytes", "1"),
             ("fetch.error.backoff.ms", "100"),
@@ -96,7 +106,13 @@ impl Reader {
         ]);
         let consumer: BaseConsumer =
             config.create().map_err(|error| Error::of_request(&error, &connection.brokers, "creating a consumer"))?;
-        Ok(Self { consumer, brokers: connection.brokers.clone(), topics: HashMap::new(), outage: None })
+        Ok(Self {
+            consumer,
+            brokers: connection.brokers.clone(),
+            topics: HashMap::new(),
+            outage: None,
+            ended: BTreeSet::new(),
+        })
     }
 
     /// Reads these partitions, and no others, from these positions.
@@ -135,6 +151,9 @@ impl Reader {
                         break;
                     }
                 }
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    self.ended.insert(partition);
+                }
                 Err(error) => {
                     let Some(error) = self.judge(&error) else { continue };
                     if blocks.is_empty() {
@@ -167,6 +186,12 @@ impl Reader {
             _ => None,
         });
         Ok(read.collect())
+    }
+
+    /// Partitions whose end, as it was then, [`Reader::poll`] has reached since the last call. The last offsets before an end may belong to
+    /// no record at all: compaction leaves empty batches.
+    pub fn take_ended(&mut self) -> BTreeSet<i32> {
+        std::mem::take(&mut self.ended)
     }
 
     /// The name of an assigned topic as the records' blocks share it.

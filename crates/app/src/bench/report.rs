@@ -40,8 +40,7 @@ pub(crate) fn floors(report: &Report) -> Vec<Floor> {
         floors.push(at_most("payments lost", 0.0, latency.lost as f64));
     }
     if let Some(throughput) = &report.throughput {
-        let (aggregates, with_rows, patterns) =
-            (&throughput.aggregates, &throughput.with_rows, &throughput.patterns);
+        let (aggregates, with_rows, patterns) = (&throughput.aggregates, &throughput.with_rows, &throughput.patterns);
         floors.push(at_least("aggregating queries, records/s", 100_000.0, aggregates.records_per_s));
         floors.push(at_least("with a row for each payment, records/s", 30_000.0, with_rows.records_per_s));
         let lost = [aggregates, with_rows, patterns].map(|drained| drained.records.abs_diff(drained.validated));

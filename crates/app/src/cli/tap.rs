@@ -27,8 +27,6 @@ text, and anything else as {\"hex\"}. Headers that start with ts. say where a re
 
 const POLL: Duration = Duration::from_millis(200);
 const RECORDS_MAX: usize = 1_000;
-/// Polls without a record after which the end counts as reached: a compacted log may end in an empty batch.
-const EMPTY_POLLS_MAX: u32 = 20;
 
 /// Show the records of a topic, decoded.
 #[derive(Debug, Args)]
@@ -80,7 +78,8 @@ impl Tap {
             )));
         };
         let partitions = (0..info.partitions).map(|number| TopicPartition::new(prefixed.as_str(), number));
-        let mut reader = Reader::new(&context.connection, &ReaderOptions::default())?;
+        let options = ReaderOptions { notes_ends: true, ..ReaderOptions::default() };
+        let mut reader = Reader::new(&context.connection, &options)?;
         let mut assignment = Vec::new();
         // Next offset to show and the end, of each partition.
         let mut lacking = BTreeMap::new();
@@ -92,23 +91,16 @@ impl Tap {
         }
         reader.assign(&assignment)?;
         let mut viewer = Viewer::new(context.schemas.clone());
-        let (mut shown, mut empty_polls) = (0, 0);
+        let mut shown = 0;
         let is_done = |lacking: &BTreeMap<TopicPartition, (i64, i64)>| {
             self.from == Place::Beginning && lacking.values().all(|(next, end)| next >= end)
         };
         while !context.stop.is_set() && !is_done(&lacking) {
             let blocks = reader.poll(RECORDS_MAX, POLL)?;
-            empty_polls = if blocks.is_empty() && reader.outage().is_none() { empty_polls + 1 } else { 0 };
-            if self.from == Place::Beginning && empty_polls > EMPTY_POLLS_MAX {
-                return Ok(());
-            }
-            if blocks.is_empty() {
-                // A log may end in markers, which no reader is shown.
-                for (partition, position) in reader.positions()? {
-                    if let Some(range) = lacking.get_mut(&partition) {
-                        range.0 = range.0.max(position);
-                    }
-                }
+            // A log may end in markers and in what compaction left, which no reader is shown.
+            let ended = reader.take_ended();
+            for (_, (next, end)) in lacking.iter_mut().filter(|(partition, _)| ended.contains(&partition.partition)) {
+                *next = *end;
             }
             for block in &blocks {
                 for index in 0..block.len() {

@@ -1,5 +1,6 @@
 //! A compacted topic, read to its end and then followed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -13,9 +14,9 @@ use crate::error::{Error, Result};
 use crate::run::context::Context;
 
 const POLL: Duration = Duration::from_millis(100);
-/// Polls without a record after which the end counts as reached, although the last offsets gave none: compaction leaves an empty batch
-/// where the last record was a deletion.
-const EMPTY_POLLS_MAX: u32 = 20;
+/// Polls without a record after a partition's end was told, after which what lacks counts as no records: compaction leaves empty batches.
+/// The end may have been told before records came that are on their way.
+const EMPTY_POLLS: u32 = 10;
 
 /// A reference table in a topic.
 #[derive(Debug)]
@@ -33,8 +34,19 @@ struct Following {
     rows: CompactedTable,
     /// Next offset of each partition.
     positions: Vec<i64>,
+    /// Ends below which nothing comes past the position.
+    empty_to: BTreeMap<i32, i64>,
     /// Whether there is something that the last batch of rows doesn't have.
     has_changed: bool,
+}
+
+impl Following {
+    /// The partitions that aren't read to these ends, with the ends.
+    fn lacks<'a>(&'a self, ends: &'a [i64]) -> impl Iterator<Item = (i32, i64)> + 'a {
+        let all = (0..).zip(self.positions.iter().zip(ends));
+        all.filter(|(number, (position, end))| position < end && self.empty_to.get(number) != Some(end))
+            .map(|(number, (_, &end))| (number, end))
+    }
 }
 
 impl TopicTable {
@@ -95,7 +107,7 @@ impl TopicTable {
         let partitions = found.ok_or_else(missing)?.partitions;
         let rows = CompactedTable::new(name, &self.topic, schema.clone(), key, self.record_key, bytes_max);
         let rows = rows.map_err(|error| of_table(name, &error))?;
-        let options = ReaderOptions { read_committed: true, ..ReaderOptions::default() };
+        let options = ReaderOptions { notes_ends: true, ..ReaderOptions::default() };
         let mut reader = Reader::new(connection, &options)?;
         let topic: std::sync::Arc<str> = self.topic.as_str().into();
         let assignment: Vec<_> =
@@ -103,7 +115,7 @@ impl TopicTable {
         reader.assign(&assignment)?;
         // An empty topic is an empty table.
         let positions = vec![0; assignment.len()];
-        Ok(Following { reader, rows, positions, has_changed: true })
+        Ok(Following { reader, rows, positions, empty_to: BTreeMap::new(), has_changed: true })
     }
 
     fn read_to_end(&self, following: &mut Following) -> Result<()> {
@@ -113,8 +125,8 @@ impl TopicTable {
             let (start, end) = following.reader.range(&TopicPartition::new(self.topic.as_str(), number))?;
             ends.push(if start == end { 0 } else { end });
         }
-        let mut empty_polls = 0;
-        while following.positions.iter().zip(&ends).any(|(position, end)| position < end) {
+        let (mut ended, mut empty_polls) = (BTreeSet::new(), 0);
+        while following.lacks(&ends).next().is_some() {
             let blocks = following.reader.poll(model::limits::BATCH_RECORDS_MAX, POLL)?;
             if let Some(outage) = following.reader.outage() {
                 return Err(Error::Unavailable(format!("reference table {name}: waiting for kafka: {outage}")));
@@ -127,18 +139,19 @@ impl TopicTable {
                 )));
             }
             empty_polls = if blocks.is_empty() { empty_polls + 1 } else { 0 };
-            if empty_polls > EMPTY_POLLS_MAX {
-                break;
-            }
             for block in blocks {
                 following.has_changed |= following.rows.apply(&block).map_err(|error| of_table(name, &error))?;
             }
-            // These count the markers of transactions, too, which end a log and which no block holds.
             for (partition, next) in following.reader.positions()? {
                 let index = usize::try_from(partition.partition).unwrap_or(usize::MAX);
                 if let Some(position) = following.positions.get_mut(index) {
                     *position = next;
                 }
+            }
+            ended.extend(following.reader.take_ended());
+            if empty_polls >= EMPTY_POLLS {
+                let empty: Vec<_> = following.lacks(&ends).filter(|(number, _)| ended.contains(number)).collect();
+                following.empty_to.extend(empty);
             }
         }
         Ok(())
