@@ -181,39 +181,50 @@ impl QueryOperator {
     /// # Errors
     /// A column that can't be written.
     pub fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<()> {
-        let written = writer.section(&section(&self.query), SNAPSHOT_VERSION, &self.fingerprint, |inner| {
-            let references = self.rows.reference_versions();
-            inner.u64(references.len() as u64);
-            for (name, version) in references {
-                inner.text(&name);
-                inner.u64(version);
-            }
-            match &self.results {
-                Results::Rows(projection) => projection.save(inner),
-                Results::Windows(windows) => windows.save(inner),
-            }
-        });
+        let written = writer.section(
+            &section(&self.query, self.options.generation),
+            SNAPSHOT_VERSION,
+            &self.fingerprint,
+            |inner| {
+                let references = self.rows.reference_versions();
+                inner.u64(references.len() as u64);
+                for (name, version) in references {
+                    inner.text(&name);
+                    inner.u64(version);
+                }
+                match &self.results {
+                    Results::Rows(projection) => projection.save(inner),
+                    Results::Windows(windows) => windows.save(inner),
+                }
+            },
+        );
         written.map_err(|cause| cause.of(&self.query.name))
     }
 
-    /// Replaces the state by that of a snapshot of the same query: same name, text, schemas and generation.
+    /// Replaces the state by that of a snapshot of the same query: same name and generation, and state of the same shape. The caller
+    /// gives another generation to a query that means something else.
     ///
     /// # Errors
     /// [`Cause::Snapshot`] when it is another query's, a newer build's, or damaged.
     pub fn restore(&mut self, reader: &mut SnapshotReader<'_>) -> Result<()> {
         let Self { results, .. } = self;
-        let read = reader.section(&section(&self.query), SNAPSHOT_VERSION, &self.fingerprint, |inner, _| {
-            let count = inner.count(2 * size_of::<u64>())?;
-            let mut references = BTreeMap::new();
-            for _ in 0..count {
-                references.insert(inner.text()?.to_owned(), inner.u64()?);
-            }
-            match results {
-                Results::Rows(projection) => projection.load(inner)?,
-                Results::Windows(windows) => windows.load(inner)?,
-            }
-            Ok::<_, Cause>(references)
-        });
+        let read = reader.section(
+            &section(&self.query, self.options.generation),
+            SNAPSHOT_VERSION,
+            &self.fingerprint,
+            |inner, _| {
+                let count = inner.count(2 * size_of::<u64>())?;
+                let mut references = BTreeMap::new();
+                for _ in 0..count {
+                    references.insert(inner.text()?.to_owned(), inner.u64()?);
+                }
+                match results {
+                    Results::Rows(projection) => projection.load(inner)?,
+                    Results::Windows(windows) => windows.load(inner)?,
+                }
+                Ok::<_, Cause>(references)
+            },
+        );
         self.restored_references = read.map_err(|cause| cause.of(&self.query.name))?;
         let present = self.rows.reference_versions();
         if self.restored_references != present {
@@ -242,11 +253,12 @@ impl QueryOperator {
     }
 }
 
-fn section(query: &Query) -> String {
-    format!("query {}", query.name)
+fn section(query: &Query, generation: u32) -> String {
+    format!("query {} g{generation}", query.name)
 }
 
-/// Tells apart states that can't stand for each other. FNV-1a, 128 bits: stable across builds, and nobody attacks it.
+/// Tells apart states that can't stand for each other: what the generation promises, and the shape. FNV-1a, 128 bits: stable across
+/// builds, and nobody attacks it.
 pub(crate) fn fingerprint(query: &Query, generation: u32) -> String {
     let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     let mut add = |text: &str| {
@@ -255,13 +267,21 @@ pub(crate) fn fingerprint(query: &Query, generation: u32) -> String {
             hash = hash.wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
         }
     };
-    add(&query.text);
-    let grouped = query.aggregate.as_ref().map(|aggregate| &aggregate.grouped_schema);
-    for schema in [Some(&query.row_schema), grouped, Some(&query.schema)].into_iter().flatten() {
-        for field in schema.fields() {
+    // The result's own columns are no state: row-by-row results may gain some within a generation.
+    if let Some(aggregate) = &query.aggregate {
+        if let Some(window) = &aggregate.window {
+            add(&format!("{} {} {}", window.size_us, window.slide_us, window.offset_us));
+        }
+        for field in aggregate.grouped_schema.fields() {
             add(&format!("{} {} {}", field.name(), field.data_type(), field.is_nullable()));
         }
-        add("");
+    }
+    if let Some(pattern) = &query.pattern {
+        for field in
+            query.row_schema.fields().iter().chain(pattern.matched_schema.fields()).chain(query.schema.fields())
+        {
+            add(&format!("{} {} {}", field.name(), field.data_type(), field.is_nullable()));
+        }
     }
     format!("{} g{generation} {hash:032x}", query.name)
 }

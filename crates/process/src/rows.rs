@@ -260,8 +260,14 @@ impl Projection {
         self.bytes
     }
 
+    /// Without waiting rows nothing tells what columns there were, so that columns can be added between two runs.
     pub(crate) fn save(&self, writer: &mut SnapshotWriter) -> Result<(), Cause> {
         let rows = arrow_select::concat::concat_batches(&self.schema, &self.waiting)?;
+        writer.u64(rows.num_rows() as u64);
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        writer.text(&shape(&self.schema));
         for column in rows.columns() {
             writer.column(column)?;
         }
@@ -269,14 +275,28 @@ impl Projection {
     }
 
     pub(crate) fn load(&mut self, reader: &mut SnapshotReader<'_>) -> Result<(), Cause> {
+        self.waiting.clear();
+        self.bytes = 0;
+        if reader.u64()? == 0 {
+            return Ok(());
+        }
+        let saved = reader.text()?;
+        if saved != shape(&self.schema) {
+            let reason = format!("its waiting rows have the columns {saved}, the query's are {}", shape(&self.schema));
+            return Err(CodecError::Invalid { what: "row-by-row results", reason }.into());
+        }
         let columns: Result<Vec<_>, CodecError> =
             self.schema.fields().iter().map(|field| reader.column(field.data_type())).collect();
         let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns?)?;
         self.bytes = rows.get_array_memory_size();
-        self.waiting.clear();
-        if rows.num_rows() > 0 {
-            self.waiting.push(rows);
-        }
+        self.waiting.push(rows);
         Ok(())
     }
+}
+
+/// Names and types of the columns.
+fn shape(schema: &Schema) -> String {
+    let columns: Vec<String> =
+        schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
+    columns.join(", ")
 }

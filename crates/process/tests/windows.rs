@@ -223,6 +223,12 @@ fn row_results_carry_their_raw_position_and_are_final_at_once() {
     let mut restored = common::operator(text);
     restore(&mut restored, &snapshot).unwrap();
     assert_eq!(emitted(&mut restored), expected, "rows that wait are in the snapshot");
+    let wider = text.replace("m.category", "m.category, p.quantity");
+    assert!(
+        restore(&mut common::operator(&wider), &snapshot).is_err(),
+        "rows that wait have the columns of their time"
+    );
+    restore(&mut common::operator(&wider), &save(&mut operator)).unwrap();
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! | --- | --- |
 //! | `plan` | the result: `Query` and its parts; what operators do with it |
 //! | `expression` | compiled expressions and conditions |
+//! | `change` | what a query's text has changed since an earlier one |
 //! | `diagnostic` | findings, carets, suggestions |
 //! | `compile` | text to plan, clause by clause |
 //! | `options`, `dialect`, `source` | the leading lines; how the text is read; its tokens and places |
@@ -26,6 +27,7 @@
 //! | `lower`, `kernel/` | the tree as DataFusion's physical expressions, and our own kernels |
 
 mod bind;
+mod change;
 mod compile;
 pub mod diagnostic;
 mod dialect;
@@ -48,6 +50,7 @@ pub mod spark;
 mod typed;
 mod types;
 
+pub use change::Change;
 pub use compile::compile;
 pub use diagnostic::Diagnostic;
 pub use expression::{Condition, EvaluateError, Expression};

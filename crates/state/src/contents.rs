@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::envelope;
 use crate::error::{Error, Result};
 use crate::objects::Created;
-use crate::store::{SnapshotStore, folder};
+use crate::store::{CONTENTS, SnapshotStore, folder};
 
 /// The SHA-256 of a content, in hexadecimal: its name.
 pub fn content_hash(bytes: &[u8]) -> String {
@@ -62,8 +62,6 @@ impl SnapshotStore {
         self.objects.remove(&content_path(owner, hash)?)
     }
 }
-
-const CONTENTS: &str = "contents";
 
 fn content_path(owner: &str, hash: &str) -> Result<Path> {
     Ok(folder(owner, CONTENTS)?.join(hash))

@@ -3,7 +3,7 @@
 //! `<owner>/epochs/<epoch>` is created once, by the process that claims the epoch; `<owner>/snapshots/<epoch>-<sequence>` holds a state,
 //! `<owner>/log/<epoch>-<sequence>` what must be known before anything is built on it. Numbers have 20 digits, so names sort as numbers do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use crate::objects::{Created, Objects};
 
 const SNAPSHOTS: &str = "snapshots";
 const LOG: &str = "log";
+pub(crate) const CONTENTS: &str = "contents";
 /// Good snapshots that are kept of each owner.
 const KEPT: usize = 2;
 /// Claims of epochs that are kept, for people; the greatest one is what counts.
@@ -144,9 +145,19 @@ impl SnapshotStore {
         mut accept: impl FnMut(&[u8]) -> std::result::Result<(), String>,
     ) -> Result<Option<Snapshot>> {
         let mut skipped = Vec::new();
-        for name in self.newest_first(SNAPSHOTS, owner)? {
+        let mut names = VecDeque::from(self.newest_first(SNAPSHOTS, owner)?);
+        while let Some(name) = names.pop_front() {
             let path = object_path(SNAPSHOTS, owner, &name)?;
-            let opened = self.open_as(SNAPSHOTS, owner, &name)?.and_then(|opened| {
+            let opened = match self.open_as(SNAPSHOTS, owner, &name) {
+                Ok(opened) => opened,
+                Err(Error::Storage { source: object_store::Error::NotFound { .. }, .. }) => {
+                    // Its owner has saved newer ones since we looked.
+                    names = self.newest_first(SNAPSHOTS, owner)?.into();
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let opened = opened.and_then(|opened| {
                 accept(&opened.content)?;
                 Ok(opened)
             });
@@ -162,6 +173,53 @@ impl SnapshotStore {
             }
         }
         if skipped.is_empty() { Ok(None) } else { Err(Error::NoneUsable { owner: owner.to_owned(), skipped }) }
+    }
+
+    /// Removes all snapshots of `owner`, its log and its contents, and fences whoever holds its epoch.
+    ///
+    /// # Errors
+    /// [`Error::OwnerName`], or a failure of the storage.
+    pub fn forget(&self, owner: &str) -> Result<()> {
+        self.claim_epoch(owner)?;
+        for kind in [SNAPSHOTS, LOG, CONTENTS] {
+            for name in self.objects.names(&folder(owner, kind)?)? {
+                self.objects.remove(&object_path(kind, owner, &name)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the newest state of `owner` by compare-and-set, so that of two processes that change it neither undoes the other's work.
+    /// `change` is given the present state (`None` if there never was one) and gives the next one, or `None` to leave it. It is called
+    /// again after another process was quicker, perhaps on a state that has its change already, and must then leave that as it is.
+    ///
+    /// # Errors
+    /// Those of `change`, [`Error::NoneUsable`], or a failure of the storage.
+    pub fn update<E: From<Error>>(
+        &self,
+        owner: &str,
+        mut change: impl FnMut(Option<&[u8]>) -> std::result::Result<Option<Vec<u8>>, E>,
+    ) -> std::result::Result<(), E> {
+        // Looked at first without an epoch: mostly there is nothing to change.
+        let present = self.load(owner)?;
+        if change(present.as_ref().map(|snapshot| &*snapshot.bytes))?.is_none() {
+            return Ok(());
+        }
+        loop {
+            // Whoever claims later reads what is saved before; whoever claimed before can't save any more.
+            let epoch = self.claim_epoch(owner)?;
+            let present = self.load(owner)?;
+            let Some(next) = change(present.as_ref().map(|snapshot| &*snapshot.bytes))? else { return Ok(()) };
+            match self.save(owner, epoch, 1, &next) {
+                Ok(()) => {}
+                Err(Error::Fenced { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            // A claim between the check of `save` and its write has perhaps not seen the write.
+            if self.current_epoch(owner)? == epoch {
+                return Ok(());
+            }
+        }
     }
 
     /// Reads an object and unwraps it, or says why it can't be used.

@@ -208,3 +208,47 @@ fn contents_are_named_by_their_hash_and_checked_by_it() {
     assert_eq!(store.contents("process").unwrap(), [other]);
     assert!(store.content("process", &hash).is_err());
 }
+
+#[test]
+fn what_is_forgotten_is_gone_and_its_owner_fenced() {
+    let (_directory, store) = store();
+    let epoch = store.claim_epoch("fill").unwrap();
+    store.save("fill", epoch, 1, b"state").unwrap();
+    store.save_log("fill", epoch, 1, b"log").unwrap();
+    store.keep_content("fill", b"rows").unwrap();
+    store.forget("fill").unwrap();
+    assert_eq!(store.load("fill").unwrap(), None);
+    assert_eq!(store.load_log("fill").unwrap(), None);
+    assert!(store.contents("fill").unwrap().is_empty());
+    assert!(matches!(store.save("fill", epoch, 2, b"state").unwrap_err(), Error::Fenced { .. }));
+    store.forget("fill").unwrap();
+}
+
+#[test]
+fn updates_from_many_threads_are_all_kept() {
+    let (directory, store) = store();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let directory = &directory;
+            scope.spawn(move || {
+                let own = SnapshotStore::open(directory.path().to_str().unwrap()).unwrap();
+                for number in 0..10 {
+                    let line = format!("{thread}.{number}");
+                    own.update("lines", |present| {
+                        let mut lines =
+                            present.map_or(String::new(), |bytes| String::from_utf8(bytes.to_vec()).unwrap());
+                        let is_there = lines.lines().any(|known| known == line);
+                        lines.push_str(&format!("{line}\n"));
+                        Ok::<_, Error>((!is_there).then(|| lines.into_bytes()))
+                    })
+                    .unwrap();
+                }
+            });
+        }
+    });
+    let lines = String::from_utf8(store.load("lines").unwrap().unwrap().bytes).unwrap();
+    assert_eq!(lines.lines().count(), 40, "{lines}");
+    let epoch = store.current_epoch("lines").unwrap();
+    store.update("lines", |_| Ok::<_, Error>(None)).unwrap();
+    assert_eq!(store.current_epoch("lines").unwrap(), epoch, "nothing was claimed for nothing");
+}

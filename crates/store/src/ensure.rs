@@ -65,6 +65,7 @@ pub(crate) async fn view(client: &impl GenericClient, table: &Table, reader_role
     if !up_to_date {
         // A view's columns can't be reordered, so those that are there keep their places.
         let mut names = Vec::new();
+        let grants = if grows { Vec::new() } else { grants(client, &path).await? };
         if grows {
             for column in &found {
                 names.push(Identifier::new(&column.name)?);
@@ -85,6 +86,9 @@ pub(crate) async fn view(client: &impl GenericClient, table: &Table, reader_role
             table.path()
         );
         client.batch_execute(&statement).await.map_err(failed)?;
+        for statement in grants {
+            client.batch_execute(&statement).await.map_err(failed)?;
+        }
     }
     let found = columns(client, &path).await?;
     for statement in comments(table, "VIEW", &path, &found, table_comment(client, &path).await?) {
@@ -124,6 +128,17 @@ async fn view_base(client: &impl GenericClient, table: &Table) -> Result<Option<
     let row = client.query_opt(query, &[&path]).await;
     let row = row.map_err(|error| Error::postgres(format!("reading the definition of {path}"), &error))?;
     Ok(row.map(|row| row.get(0)))
+}
+
+/// The statements that give everybody the rights that they have on a view: making it anew takes them away.
+async fn grants(client: &impl GenericClient, path: &str) -> Result<Vec<String>> {
+    let query = "SELECT format('GRANT %s ON %s TO %s%s', a.privilege_type, $1::text, \
+             CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, \
+             CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) \
+         FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = to_regclass($1) AND a.grantee <> c.relowner";
+    let rows = client.query(query, &[&path]).await;
+    let rows = rows.map_err(|error| Error::postgres(format!("reading the rights on {path}"), &error))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// The statements that bring an existing table up to date.

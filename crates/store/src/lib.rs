@@ -16,6 +16,7 @@
 //! | `private_server/` | finds or downloads PostgreSQL, starts and stops a private server in the project's data directory |
 //! | `connect`, `tls` | sessions and the pool, from a URL |
 //! | `migrate`, `table`, `ensure` | schemas, tables, indexes, views, comments |
+//! | `generations` | which generation of a query its view shows |
 //! | `batch`, `dedup`, `copy`, `numeric`, `writer/` | a batch on its way: greatest versions, binary COPY into staging, merge, positions |
 //! | `query` | a query's rows as text, CSV or JSON |
 //! | `source/` | tables of any PostgreSQL read whole, as columns: reference data |
@@ -28,6 +29,7 @@ mod copy;
 mod dedup;
 mod ensure;
 mod error;
+mod generations;
 mod identifier;
 mod migrate;
 mod numeric;
@@ -42,6 +44,7 @@ mod writer;
 pub use batch::{Applied, PositionMove, RejectedRow, StoreBatch, Upserts};
 pub use column::ColumnType;
 pub use error::{Error, Result, ServerErrorKind};
+pub use generations::GenerationNote;
 pub use identifier::{IDENTIFIER_BYTES_MAX, Identifier};
 pub use query::{ALIGNED_ROWS, Format, QueryColumn, QueryRows};
 pub use source::{Listener, Relation, SourceRows, SourceTable};

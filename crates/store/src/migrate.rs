@@ -17,7 +17,9 @@ struct Step {
 }
 
 /// Never change a step that was released: add one.
-const STEPS: &[Step] = &[Step {
+const STEPS: &[Step] = &[POSITIONS, GENERATIONS];
+
+const POSITIONS: Step = Step {
     version: 1,
     name: "positions, rejected records, progress",
     sql: "
@@ -69,7 +71,36 @@ const STEPS: &[Step] = &[Step {
         ) WITH (fillfactor = 50);
         COMMENT ON TABLE ops.stream_progress IS 'How far validation is in each raw partition';
     ",
-}];
+};
+
+const GENERATIONS: Step = Step {
+    version: 2,
+    name: "generations",
+    sql: "
+        CREATE TABLE ops.generations (
+            query text NOT NULL,
+            generation integer NOT NULL,
+            state text NOT NULL CHECK (state IN ('filling', 'shown', 'retired', 'abandoned', 'stopped')),
+            table_name text NOT NULL,
+            topic text NOT NULL,
+            query_text text NOT NULL,
+            started_at timestamptz NOT NULL DEFAULT now(),
+            altered_at timestamptz,
+            shown_at timestamptz,
+            ended_at timestamptz,
+            PRIMARY KEY (query, generation)
+        );
+        COMMENT ON TABLE ops.generations IS
+            'Generations of each query: which one its view in bi shows and since when, and which tables and topics are no longer used';
+        COMMENT ON COLUMN ops.generations.state IS
+            'filling: not shown yet; shown: the view shows it; retired: shown before; abandoned: never shown; stopped: shown, but gets nothing more: its query is in the project no more, or can''t run as it was';
+        COMMENT ON COLUMN ops.generations.table_name IS 'Its table in the schema results';
+        COMMENT ON COLUMN ops.generations.query_text IS 'The SQL as it was last read';
+        COMMENT ON COLUMN ops.generations.altered_at IS 'When its text was last changed in a way that needs no new generation';
+        COMMENT ON COLUMN ops.generations.shown_at IS 'Since when the view shows it';
+        COMMENT ON COLUMN ops.generations.ended_at IS 'Since when its table and topic get nothing more';
+    ",
+};
 
 /// Takes the lock that all DDL of ours is done under, until the transaction ends.
 pub(crate) async fn lock_ddl(client: &impl GenericClient) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::identifier::Identifier;
 use crate::table::{Table, TableSpec};
 use crate::writer::{PositionClaim, Writer};
-use crate::{ensure, migrate};
+use crate::{ensure, generations, migrate};
 
 /// When a commit counts as done (`synchronous_commit`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +156,8 @@ impl Store {
         transaction.commit().await.map_err(doing)
     }
 
-    /// Lets the result's view show this table, in one transaction: how a new generation takes over.
+    /// Lets the result's view show this table and notes it in `ops.generations`, in one transaction: how a new generation takes over.
+    /// Who may read the view may read it afterwards, too.
     ///
     /// # Errors
     /// `TableDiffers` when the view's columns change in a way that other objects which need it don't allow.
@@ -167,6 +168,7 @@ impl Store {
         let transaction = client.transaction().await.map_err(doing)?;
         migrate::lock_ddl(&*transaction).await?;
         ensure::view(&*transaction, &table, self.reader_role.as_ref()).await?;
+        generations::shown(&*transaction, &spec.view, spec.generation).await?;
         transaction.commit().await.map_err(doing)
     }
 

@@ -14,7 +14,7 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use common::{Database, batch, claim, spec, step, version};
 use model::{Classified as _, Domain};
-use store::{Error, Format, TableSpec};
+use store::{Error, Format, GenerationNote, TableSpec};
 
 fn utc() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
@@ -250,11 +250,61 @@ async fn a_new_generation_takes_the_view_over_at_once() {
         ["0"],
         "the view still shows the first generation"
     );
+    let notes = [note(&one, false), note(&two, true)];
+    database.store.note_generations(&notes).await.unwrap();
+    database.execute("GRANT SELECT ON bi.spend TO PUBLIC").await;
+    database.execute("GRANT SELECT, UPDATE ON bi.spend TO pg_monitor WITH GRANT OPTION").await;
+    let rights = "SELECT acl::text FROM pg_class, unnest(relacl) AS acl WHERE oid = 'bi.spend'::regclass ORDER BY 1";
+    let granted = database.lines(rights).await;
+    assert_eq!(granted.len(), 3, "{granted:?}");
     database.store.show_in_view(&two).await.unwrap();
     assert_eq!(database.lines("SELECT category, total FROM bi.spend").await, ["food 1.50"]);
+    assert_eq!(database.lines(rights).await, granted, "rights survive the swap");
     // From now on the first generation leaves it alone.
     database.store.ensure_table(&one).await.unwrap();
     assert_eq!(database.lines("SELECT category, total FROM bi.spend").await, ["food 1.50"]);
+    // A swap of unknown outcome is done again and changes nothing; neither does a start that doesn't know of it yet.
+    let states = "SELECT generation, state, shown_at IS NOT NULL, ended_at IS NOT NULL, shown_at FROM ops.generations ORDER BY 1";
+    let noted = database.lines(states).await;
+    assert!(noted[0].starts_with("1 retired t t") && noted[1].starts_with("2 shown t f"), "{noted:?}");
+    database.store.show_in_view(&two).await.unwrap();
+    database.store.note_generations(&notes).await.unwrap();
+    assert_eq!(database.lines(states).await, noted);
+    database.close().await;
+}
+
+fn note(spec: &TableSpec, is_filling: bool) -> GenerationNote {
+    GenerationNote {
+        query: spec.view.clone(),
+        generation: spec.generation,
+        table: spec.name.clone(),
+        topic: spec.name.clone(),
+        text: format!("SELECT {}", spec.generation),
+        is_filling,
+    }
+}
+
+#[tokio::test]
+async fn generations_that_no_longer_run_are_told_apart() {
+    let database = Database::new().await;
+    let spec = |number: u32| TableSpec { generation: number, ..table("spend", &[("a", DataType::Int64)], &["a"]) };
+    let store = &database.store;
+    let states = || {
+        database.lines(
+            "SELECT generation, state, altered_at IS NOT NULL, ended_at IS NOT NULL FROM ops.generations ORDER BY 1",
+        )
+    };
+    store.note_generations(&[note(&spec(1), false)]).await.unwrap();
+    assert_eq!(states().await, ["1 shown f f"]);
+    let commented = GenerationNote { text: "-- new\nSELECT 1".into(), ..note(&spec(1), false) };
+    store.note_generations(&[commented.clone(), note(&spec(2), true)]).await.unwrap();
+    assert_eq!(states().await, ["1 shown t f", "2 filling f f"]);
+    store.note_generations(&[commented.clone(), note(&spec(3), true)]).await.unwrap();
+    assert_eq!(states().await, ["1 shown t f", "2 abandoned f t", "3 filling f f"]);
+    store.note_generations(&[]).await.unwrap();
+    assert_eq!(states().await, ["1 stopped t t", "2 abandoned f t", "3 abandoned f t"]);
+    store.note_generations(&[commented]).await.unwrap();
+    assert_eq!(states().await, ["1 shown t f", "2 abandoned f t", "3 abandoned f t"]);
     database.close().await;
 }
 

@@ -16,8 +16,8 @@ use crate::error::{Cause, Result};
 /// Layout of the section.
 const VERSION: u32 = 1;
 
-fn section(query: &Query) -> String {
-    format!("pattern {}", query.name)
+fn section(query: &Query, generation: u32) -> String {
+    format!("pattern {} g{generation}", query.name)
 }
 
 /// Tells apart states that can't stand for each other.
@@ -31,17 +31,17 @@ impl PatternOperator {
     /// # Errors
     /// A column that can't be written.
     pub fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<()> {
-        let name = section(&self.query);
+        let name = section(&self.query, self.options.generation);
         let written = writer.section(&name, VERSION, &self.fingerprint, |inner| self.save(inner));
         written.map_err(|cause| cause.of(&self.query.name))
     }
 
-    /// Replaces the state by that of a snapshot of the same pattern: same name, text, schemas and generation, same partition.
+    /// Replaces the state by that of a snapshot of the same pattern: same name and generation, state of the same shape, same partition.
     ///
     /// # Errors
     /// [`Cause::Snapshot`] when it is another pattern's, a newer build's, or damaged.
     pub fn restore(&mut self, reader: &mut SnapshotReader<'_>) -> Result<()> {
-        let (name, fingerprint) = (section(&self.query), self.fingerprint.clone());
+        let (name, fingerprint) = (section(&self.query, self.options.generation), self.fingerprint.clone());
         let query = self.query.clone();
         let mut fresh = Self::new(self.query.clone(), self.options)?;
         let read = reader.section(&name, VERSION, &fingerprint, |inner, _| fresh.load(inner));

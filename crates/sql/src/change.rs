@@ -1,0 +1,200 @@
+//! What the text of a query has changed since an earlier one: nothing, further columns, or its meaning.
+
+use std::fmt::Write as _;
+
+use crate::plan::{Aggregate, Join, Query};
+
+/// What a query's present text changes of an earlier one, both compiled against the same catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing that a result shows: comments, spaces, the case of keywords, the options that say where results are kept.
+    None,
+    /// Row-by-row results have these further columns; the others are as they were, in whatever order. State and rows stay valid.
+    Adds(Vec<String>),
+    /// Rows, windows or columns: earlier state and results are those of another query.
+    Other,
+}
+
+impl Query {
+    /// What this query changes of `earlier`.
+    ///
+    /// An aggregate or a pattern that gains a column is [`Change::Other`]: windows and matches that are over have no state left to work the
+    /// column out from, so its table would hold values that no recomputation gives.
+    pub fn change_from(&self, earlier: &Self) -> Change {
+        if rows_of(self) != rows_of(earlier) {
+            return Change::Other;
+        }
+        let (now, before) = (columns(self), columns(earlier));
+        if now == before {
+            return Change::None;
+        }
+        let is_by_row = self.aggregate.is_none() && self.pattern.is_none();
+        if !is_by_row || !before.iter().all(|column| now.contains(column)) {
+            return Change::Other;
+        }
+        let added = now.iter().filter(|column| !before.contains(column));
+        Change::Adds(added.map(|(name, _)| name.clone()).collect())
+    }
+
+    /// The columns that the query reads, with their types: what it takes its meaning from besides its text.
+    pub fn inputs(&self) -> String {
+        let mut out = self.stream.clone();
+        for field in self.row_schema.fields() {
+            let null = if field.is_nullable() { "" } else { " not null" };
+            // Writing to a String can't fail.
+            _ = write!(out, ", {} {}{null}", field.name(), crate::types::name(field.data_type()));
+        }
+        out
+    }
+}
+
+/// Which rows there are and what tells them apart: everything but the result's columns. A field that is added to the plan has to be
+/// thought of here, so the plan is taken apart whole.
+fn rows_of(query: &Query) -> String {
+    let Query {
+        name: _,
+        text: _,
+        options,
+        stream,
+        input_columns: _,
+        joins,
+        row_schema: _,
+        filter,
+        aggregate,
+        having,
+        output: _,
+        schema: _,
+        identity,
+        time_column: _,
+        pattern,
+        warnings: _,
+    } = query;
+    let mut out = format!("{stream} {:?} {:?} {identity:?} {filter:?} {having:?}", options.emit, options.key);
+    for Join { reference, kind, stream_keys, as_of, reference_columns: _, output_columns: _ } in joins {
+        // The columns that are taken from the reference show in the expressions that read them.
+        _ = write!(out, " join {reference} {kind:?} {stream_keys:?} {as_of:?}");
+    }
+    if let Some(Aggregate { window, keys, calls, grouped_schema: _ }) = aggregate {
+        _ = write!(out, " group {keys:?} {window:?}");
+        for call in calls {
+            _ = write!(out, " {:?} {:?} {}", call.function, call.argument, call.result);
+        }
+    }
+    if let Some(pattern) = pattern {
+        _ = write!(out, " {pattern:?}");
+    }
+    out
+}
+
+/// Each result column with what it is computed from.
+fn columns(query: &Query) -> Vec<(String, String)> {
+    query.output.iter().map(|(name, expression)| (name.clone(), format!("{expression:?}"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Catalog, ReferenceTable, StreamTable};
+    use arrow_schema::{DataType, Field, Schema, TimeUnit};
+    use std::sync::Arc;
+
+    fn query(text: &str) -> Query {
+        let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("id", DataType::Utf8, false),
+            Field::new("amount", DataType::Decimal128(10, 2), true),
+            Field::new("quantity", DataType::Int32, false),
+            Field::new("at", time, false),
+        ]));
+        let products = Schema::new(vec![
+            Field::new("product", DataType::Utf8, false),
+            Field::new("category", DataType::Utf8, true),
+        ]);
+        let mut catalog = Catalog::default();
+        let orders = StreamTable { schema, event_time: "at".into(), key: "id".into() };
+        catalog.streams.insert("orders".into(), orders);
+        let products = ReferenceTable { schema: Arc::new(products), key: vec!["product".into()], has_validity: false };
+        catalog.references.insert("products".into(), products);
+        if text.contains("MATCH_RECOGNIZE") {
+            return crate::compile_pattern("q", text, &catalog).unwrap();
+        }
+        crate::compile("q", text, &catalog).unwrap()
+    }
+
+    fn change(before: &str, now: &str) -> Change {
+        query(now).change_from(&query(before))
+    }
+
+    const ROWS: &str = "SELECT id, amount FROM orders WHERE quantity > 1";
+    const WINDOWS: &str =
+        "SELECT window(at, '1 minute'), id, sum(amount) AS total FROM orders GROUP BY window(at, '1 minute'), id";
+
+    #[test]
+    fn comments_spaces_and_cases_change_nothing() {
+        for (before, now) in [
+            (ROWS, "-- all orders\nselect id,\n  amount -- money\nfrom orders\nwhere (quantity > 1)"),
+            (ROWS, "--! table: false\nSELECT o.id, o.amount FROM orders o WHERE o.quantity > 1"),
+            (
+                WINDOWS,
+                "/* a */ SELECT window(at, '60 seconds'), id, sum(amount) AS total FROM orders\nGROUP BY window(at, '60 seconds'), id",
+            ),
+        ] {
+            assert_eq!(change(before, now), Change::None, "{now}");
+        }
+    }
+
+    #[test]
+    fn further_columns_of_rows_are_added_and_further_columns_of_windows_are_not() {
+        let added =
+            change(ROWS, "SELECT amount * 2 AS twice, amount, id, upper(id) AS big FROM orders WHERE quantity > 1");
+        assert_eq!(added, Change::Adds(vec!["twice".into(), "big".into()]));
+        assert_eq!(change(ROWS, "SELECT amount, id FROM orders WHERE quantity > 1"), Change::Adds(vec![]));
+        let more = WINDOWS.replace("AS total", "AS total, count(*) AS orders");
+        assert_eq!(change(WINDOWS, &more), Change::Other);
+        let same_state = WINDOWS.replace("AS total", "AS total, sum(amount) * 2 AS twice");
+        assert_eq!(change(WINDOWS, &same_state), Change::Other);
+    }
+
+    #[test]
+    fn whatever_a_result_shows_is_another_query() {
+        let joined = "SELECT o.id, p.category FROM orders o JOIN products p ON o.id = p.product";
+        for (before, now) in [
+            (ROWS, ROWS.replace("> 1", "> 2")),
+            (ROWS, ROWS.replace(", amount", "")),
+            (ROWS, ROWS.replace("amount", "amount + 1 AS amount")),
+            (ROWS, ROWS.replace("amount", "amount AS total")),
+            (WINDOWS, WINDOWS.replace("1 minute", "2 minutes")),
+            (WINDOWS, WINDOWS.replace("sum", "max")),
+            (WINDOWS, format!("{WINDOWS} HAVING sum(amount) > 1")),
+            (WINDOWS, format!("--! emit: final\n{WINDOWS}")),
+            (WINDOWS, format!("--! key: id\n{WINDOWS}")),
+            (joined, joined.replace("JOIN", "LEFT JOIN")),
+            (joined, joined.replace("= p.product", "= p.product AND p.category = 'a'")),
+        ] {
+            assert_eq!(change(before, &now), Change::Other, "{now}");
+        }
+    }
+
+    #[test]
+    fn what_a_pattern_matches_is_its_meaning_and_its_layout_is_not() {
+        let text = "SELECT id, total FROM orders MATCH_RECOGNIZE (PARTITION BY id ORDER BY at \
+             MEASURES sum(B.amount) AS total PATTERN (A B{2,}) WITHIN INTERVAL '5' MINUTE \
+             DEFINE A AS A.quantity > 1, B AS B.quantity = 1)";
+        assert_eq!(change(text, &text.replace("DEFINE", "-- which\n  DEFINE")), Change::None);
+        for (from, to) in [
+            ("{2,}", "{3,}"),
+            ("> 1", "> 2"),
+            ("'5'", "'6'"),
+            ("sum(B", "max(B"),
+            ("SELECT id, total", "SELECT id, total, total * 2 AS twice"),
+        ] {
+            assert!(text.contains(from));
+            assert_eq!(change(text, &text.replace(from, to)), Change::Other, "{to}");
+        }
+    }
+
+    #[test]
+    fn inputs_name_what_is_read_with_its_type() {
+        assert_eq!(query(ROWS).inputs(), "orders, id string not null, amount decimal(10,2), quantity int not null");
+    }
+}
