@@ -31,6 +31,8 @@ pub(crate) struct Explained {
     pub(crate) view: Option<String>,
     /// What is kept between rows; none for a row-by-row query.
     pub(crate) state: Option<State>,
+    /// Whether columns can be added to it within a generation.
+    pub(crate) may_gain_columns: bool,
 }
 
 /// What is kept between rows.
@@ -118,6 +120,7 @@ pub(crate) fn explain(project: &Project, query: &Query) -> Result<Explained> {
         topic: project.result_topic(&query.name, 1),
         view: query.options.table.then(|| format!("bi.{}", query.name)),
         state: kept(project, stream, query)?,
+        may_gain_columns: query.aggregate.is_none() && query.pattern.is_none(),
     })
 }
 
@@ -192,10 +195,28 @@ impl Explained {
             Some(State::Windows(state)) => write_state(out, state)?,
             Some(State::Rows(state)) => write_held(out, state)?,
         }
+        self.write_edits(out)
+    }
+
+    /// What follows from a change: the rules are in `docs/generations.md`.
+    fn write_edits(&self, out: &mut String) -> std::fmt::Result {
+        let stream = &self.reads.stream;
+        writeln!(out, "  an edit   of comments and spaces changes nothing")?;
+        if self.may_gain_columns {
+            writeln!(
+                out,
+                "            that adds columns adds them to the table, where rows that are there have NULL in them"
+            )?;
+        }
+        let tables = match self.joins.as_slice() {
+            [] => String::new(),
+            joins => format!(", of the key or validity of {}", joins.join(", ")),
+        };
         writeln!(
             out,
-            "  an edit   of this query's text, or of the columns or the partitions of {stream}, starts a new generation with empty state, filled\n            \
-             from the records that {stream} still holds; lateness, rules and other queries leave its state as it is"
+            "            of anything else here, of the type of a column that it reads, of the key or the partitions of {stream}{tables},\n            \
+             starts a new generation: filled from the records that {stream} still holds, while the view shows the one before\n            \
+             of lateness, rules or other queries leaves its state as it is"
         )
     }
 }

@@ -53,5 +53,5 @@ pub use options::{OperatorOptions, Source};
 pub use pattern::{LimitEvent, LimitReason, PatternOperator, PatternOptions};
 pub use reference::ReferenceData;
 pub use reference::content::{in_key_order, read_rows, row_order, write_rows};
-pub use reference::log::{LoggedVersion, ReferenceLog};
+pub use reference::log::{LoggedVersion, ReferenceLog, beyond_doubt};
 pub use reference::validity::Validity;

@@ -203,6 +203,16 @@ pub struct EffectiveSetting {
 }
 
 impl Project {
+    /// Compiles a text that a query or a pattern had before against the present streams and reference tables; `None` if that can't be any
+    /// more.
+    pub fn compile(&self, name: &str, text: &str) -> Option<sql::Query> {
+        let catalog = crate::queries::catalog(&self.streams, &self.references);
+        let is_pattern = self.queries.iter().any(|query| query.name == name && query.pattern.is_some());
+        let compiled =
+            if is_pattern { sql::compile_pattern(name, text, &catalog) } else { sql::compile(name, text, &catalog) };
+        compiled.ok()
+    }
+
     /// Reads and checks the project in a directory, with everything that is laid over its file.
     ///
     /// Nothing outside the directory is asked: peers may be down and secrets unset.

@@ -39,23 +39,7 @@ impl Loader {
     /// The queries and patterns that are right, by name.
     pub(crate) fn queries(&mut self, streams: &[Stream], references: &[Reference]) -> Vec<Arc<sql::Query>> {
         self.check_table_names();
-        let mut catalog = sql::Catalog::default();
-        for stream in streams {
-            let table = sql::StreamTable {
-                schema: stream.arrow.clone(),
-                event_time: stream.event_time.clone(),
-                key: stream.key.clone(),
-            };
-            catalog.streams.insert(stream.name.clone(), table);
-        }
-        for reference in references {
-            let table = sql::ReferenceTable {
-                schema: reference.schema.clone(),
-                key: reference.key.clone(),
-                has_validity: reference.validity.is_some(),
-            };
-            catalog.references.insert(reference.name.clone(), table);
-        }
+        let catalog = catalog(streams, references);
         let queries = self.sql_files(QUERIES);
         let patterns = self.sql_files(PATTERNS);
         let kinds =
@@ -216,6 +200,28 @@ impl Loader {
             .push(Found::error(start, message).help("rename the file: its name is also the result's topic and table"));
         false
     }
+}
+
+/// What queries may read.
+pub(crate) fn catalog(streams: &[Stream], references: &[Reference]) -> sql::Catalog {
+    let mut catalog = sql::Catalog::default();
+    for stream in streams {
+        let table = sql::StreamTable {
+            schema: stream.arrow.clone(),
+            event_time: stream.event_time.clone(),
+            key: stream.key.clone(),
+        };
+        catalog.streams.insert(stream.name.clone(), table);
+    }
+    for reference in references {
+        let table = sql::ReferenceTable {
+            schema: reference.schema.clone(),
+            key: reference.key.clone(),
+            has_validity: reference.validity.is_some(),
+        };
+        catalog.references.insert(reference.name.clone(), table);
+    }
+    catalog
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {

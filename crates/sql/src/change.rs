@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use arrow_schema::Field;
+
 use crate::plan::{Aggregate, Join, Query};
 
 /// What a query's present text changes of an earlier one, both compiled against the same catalog.
@@ -40,12 +42,17 @@ impl Query {
     pub fn inputs(&self) -> String {
         let mut out = self.stream.clone();
         for field in self.row_schema.fields() {
-            let null = if field.is_nullable() { "" } else { " not null" };
             // Writing to a String can't fail.
-            _ = write!(out, ", {} {}{null}", field.name(), crate::types::name(field.data_type()));
+            _ = write!(out, ", {}", typed_name(field));
         }
         out
     }
+}
+
+/// A column with its type in Spark SQL, as [`Query::inputs`] has it.
+pub fn typed_name(field: &Field) -> String {
+    let null = if field.is_nullable() { "" } else { " not null" };
+    format!("{} {}{null}", field.name(), crate::types::name(field.data_type()))
 }
 
 /// Which rows there are and what tells them apart: everything but the result's columns. A field that is added to the plan has to be

@@ -50,7 +50,7 @@ pub mod spark;
 mod typed;
 mod types;
 
-pub use change::Change;
+pub use change::{Change, typed_name};
 pub use compile::compile;
 pub use diagnostic::Diagnostic;
 pub use expression::{Condition, EvaluateError, Expression};

@@ -17,6 +17,8 @@ use crate::objects::{Created, Objects};
 const SNAPSHOTS: &str = "snapshots";
 const LOG: &str = "log";
 pub(crate) const CONTENTS: &str = "contents";
+/// What there may be of an owner besides its epochs.
+const KINDS: [&str; 3] = [SNAPSHOTS, LOG, CONTENTS];
 /// Good snapshots that are kept of each owner.
 const KEPT: usize = 2;
 /// Claims of epochs that are kept, for people; the greatest one is what counts.
@@ -115,16 +117,23 @@ impl SnapshotStore {
     }
 
     fn save_as(&self, kind: &str, owner: &str, epoch: Epoch, sequence: u64, bytes: &[u8]) -> Result<()> {
-        let newest = self.current_epoch(owner)?;
-        if newest > epoch {
-            return Err(Error::Fenced { owner: owner.to_owned(), ours: epoch, newest });
-        }
+        self.check_epoch(owner, epoch)?;
         let path = object_path(kind, owner, &snapshot_name(epoch, sequence))?;
         let sealed = Bytes::from(envelope::seal(owner, epoch, sequence, bytes)?);
         if self.objects.create(&path, sealed.clone())? == Created::Existed && self.objects.read(&path)? != sealed {
             return Err(Error::SequenceReused { owner: owner.to_owned(), epoch, sequence });
         }
+        // Whoever claimed between the check and the write has perhaps not seen it.
+        self.check_epoch(owner, epoch)?;
         self.forget_old(kind, owner)
+    }
+
+    fn check_epoch(&self, owner: &str, epoch: Epoch) -> Result<()> {
+        let newest = self.current_epoch(owner)?;
+        if newest > epoch {
+            return Err(Error::Fenced { owner: owner.to_owned(), ours: epoch, newest });
+        }
+        Ok(())
     }
 
     /// The newest snapshot that can be used; `None` if there never was one.
@@ -175,13 +184,26 @@ impl SnapshotStore {
         if skipped.is_empty() { Ok(None) } else { Err(Error::NoneUsable { owner: owner.to_owned(), skipped }) }
     }
 
+    /// Whether anything is kept of `owner` besides its epochs.
+    ///
+    /// # Errors
+    /// [`Error::OwnerName`], or a failure of the storage.
+    pub fn holds(&self, owner: &str) -> Result<bool> {
+        for kind in KINDS {
+            if !self.objects.names(&folder(owner, kind)?)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Removes all snapshots of `owner`, its log and its contents, and fences whoever holds its epoch.
     ///
     /// # Errors
     /// [`Error::OwnerName`], or a failure of the storage.
     pub fn forget(&self, owner: &str) -> Result<()> {
         self.claim_epoch(owner)?;
-        for kind in [SNAPSHOTS, LOG, CONTENTS] {
+        for kind in KINDS {
             for name in self.objects.names(&folder(owner, kind)?)? {
                 self.objects.remove(&object_path(kind, owner, &name)?)?;
             }
@@ -211,13 +233,8 @@ impl SnapshotStore {
             let present = self.load(owner)?;
             let Some(next) = change(present.as_ref().map(|snapshot| &*snapshot.bytes))? else { return Ok(()) };
             match self.save(owner, epoch, 1, &next) {
-                Ok(()) => {}
-                Err(Error::Fenced { .. }) => continue,
-                Err(error) => return Err(error.into()),
-            }
-            // A claim between the check of `save` and its write has perhaps not seen the write.
-            if self.current_epoch(owner)? == epoch {
-                return Ok(());
+                Err(Error::Fenced { .. }) => {}
+                saved => return Ok(saved?),
             }
         }
     }

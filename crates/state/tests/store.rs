@@ -216,10 +216,11 @@ fn what_is_forgotten_is_gone_and_its_owner_fenced() {
     store.save("fill", epoch, 1, b"state").unwrap();
     store.save_log("fill", epoch, 1, b"log").unwrap();
     store.keep_content("fill", b"rows").unwrap();
+    assert!(store.holds("fill").unwrap());
     store.forget("fill").unwrap();
     assert_eq!(store.load("fill").unwrap(), None);
     assert_eq!(store.load_log("fill").unwrap(), None);
-    assert!(store.contents("fill").unwrap().is_empty());
+    assert!(!store.holds("fill").unwrap());
     assert!(matches!(store.save("fill", epoch, 2, b"state").unwrap_err(), Error::Fenced { .. }));
     store.forget("fill").unwrap();
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaResult;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -34,18 +35,59 @@ pub fn delete_topics_with_prefix(prefix: &str) {
     drop(std::thread::spawn(work).join());
 }
 
-/// Records that a topic has ever had: the sum of its partitions' ends. 0 if there is no such topic.
+/// End of each partition of a topic, by number; empty if there is no such topic.
+///
+/// # Panics
+/// When the cluster doesn't answer.
+pub fn ends(brokers: &str, topic: &str) -> Vec<i64> {
+    ends_so_far(brokers, topic).into_iter().map(|end| end.expect("the partition has an end")).collect()
+}
+
+/// Records that a topic has ever had, as far as its partitions are there by now: the sum of their ends. 0 if there is no such topic.
 ///
 /// # Panics
 /// When the cluster doesn't answer.
 pub fn records(brokers: &str, topic: &str) -> i64 {
-    let consumer: BaseConsumer =
-        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "unused").create().expect("a consumer");
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).unwrap_or_else(|error| panic!("{brokers}: {error}"));
-    let partitions =
-        metadata.topics().iter().flat_map(|topic| topic.partitions().iter().map(|partition| partition.id()));
-    let end = |partition| consumer.fetch_watermarks(topic, partition, TIMEOUT).map_or(0, |(_, end)| end);
-    partitions.map(end).sum()
+    ends_so_far(brokers, topic).into_iter().flatten().sum()
+}
+
+/// End of each partition that the metadata name, if it has a leader already.
+fn ends_so_far(brokers: &str, topic: &str) -> Vec<KafkaResult<i64>> {
+    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a consumer");
+    let metadata = client.fetch_metadata(Some(topic), TIMEOUT).unwrap_or_else(|error| panic!("{brokers}: {error}"));
+    let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    let end = |number| client.fetch_watermarks(topic, number, TIMEOUT).map(|(_, end)| end);
+    (0..i32::try_from(partitions).expect("few partitions")).map(end).collect()
+}
+
+/// Deletes all records that a topic holds, as retention does: its partitions begin where they end.
+///
+/// # Panics
+/// When the cluster refuses.
+pub fn delete_records(brokers: &str, topic: &str) {
+    let mut offsets = TopicPartitionList::new();
+    for (number, end) in (0..).zip(ends(brokers, topic)) {
+        offsets.add_partition_offset(topic, number, Offset::Offset(end)).expect("an offset");
+    }
+    let deleted = admin(brokers, async |client| client.delete_records(&offsets, &AdminOptions::new()).await);
+    let deleted = deleted.unwrap_or_else(|error| panic!("{topic}: {error}"));
+    deleted.elements().iter().for_each(|element| element.error().unwrap_or_else(|error| panic!("{topic}: {error}")));
+}
+
+/// Deletes a topic, and waits until the cluster knows it no more.
+///
+/// # Panics
+/// When the cluster refuses.
+pub fn delete_topic(brokers: &str, topic: &str) {
+    admin(brokers, async |client| client.delete_topics(&[topic], &AdminOptions::new()).await).expect("it is deleted");
+    crate::wait_for("the topic to go", TIMEOUT, || ends(brokers, topic).is_empty().then_some(()));
+}
+
+fn admin<T>(brokers: &str, work: impl AsyncFnOnce(&AdminClient<DefaultClientContext>) -> T) -> T {
+    let client: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(work(&client))
 }
 
 /// A record for [`produce`].

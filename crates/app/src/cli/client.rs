@@ -10,7 +10,7 @@ use crate::cli::signals::stop_on_signals;
 use crate::error::Result;
 use crate::run::context::Context;
 use crate::run::peers::Peers;
-use crate::run::pipeline::{PipelineStream, lay_out};
+use crate::run::pipeline::{PipelineStream, lay_out_streams};
 
 /// Does `work` on the project's peers, which are started if they are embedded and don't run. Ctrl-C throws the context's stop switch.
 pub(super) fn with_context<T>(project: &Project, work: impl FnOnce(&Context) -> Result<T>) -> Result<T> {
@@ -28,7 +28,7 @@ pub(super) fn with_streams<T>(
     work: impl FnOnce(&Context, Vec<PipelineStream>) -> Result<T>,
 ) -> Result<T> {
     with_context(project, |context| {
-        let (streams, ..) = lay_out(project, context)?;
+        let streams = lay_out_streams(project, context)?;
         work(context, streams)
     })
 }

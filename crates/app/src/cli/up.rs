@@ -50,6 +50,9 @@ pub(crate) struct Up {
     /// How to write where things are, and how it ended. The summary of --drain is JSON anyway.
     #[arg(long, value_enum, default_value_t)]
     pub(super) output: Output,
+    /// Go on where records were deleted before they were read, and say how many are lost.
+    #[arg(long)]
+    accept_lost_records: bool,
     #[command(flatten)]
     project: ProjectArgs,
 }
@@ -72,6 +75,9 @@ pub(crate) struct Run {
     /// How to write what runs.
     #[arg(long, value_enum, default_value_t)]
     pub(super) output: Output,
+    /// Go on where records were deleted before they were read, and say how many are lost.
+    #[arg(long)]
+    accept_lost_records: bool,
     #[command(flatten)]
     project: ProjectArgs,
 }
@@ -102,7 +108,8 @@ impl Up {
             project.require_inputs()?;
         }
         let work = if self.drain { Work::Drain } else { Work::Stream };
-        with_pipeline(&project, &Stage::ALL.into(), work.into(), |systems| match self.drain {
+        let how = StartOptions { accepts_loss: self.accept_lost_records, ..work.into() };
+        with_pipeline(&project, &Stage::ALL.into(), how, |systems| match self.drain {
             true => drain(&project, systems),
             false => self.serve(&project, systems),
         })
@@ -203,7 +210,7 @@ impl Run {
             self.stages.iter().map(|&name| name.into()).collect()
         };
         let names: Vec<&str> = stages.iter().map(|stage| stage.name()).collect();
-        let how = StartOptions { work: Work::Stream, shares_patterns: true };
+        let how = StartOptions { work: Work::Stream, accepts_loss: self.accept_lost_records, shares_patterns: true };
         with_pipeline(&project, &stages, how, |systems| {
             stop_on_signals(systems.runtime, systems.pipeline.context.stop.clone(), STOPPING);
             let value = serde_json::json!({ "event": "started", "project": project.name, "stages": names });

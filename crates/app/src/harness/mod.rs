@@ -37,6 +37,8 @@ pub(crate) use compare::{DiffRow, Failure};
 pub(crate) use on_spark::{Compared, OnSpark};
 pub(crate) use rows::Row;
 pub(crate) use run::{Outcome, run};
+#[cfg(test)]
+pub(crate) use schemas::MemorySchemas;
 
 /// How tests are run.
 #[derive(Debug, Clone, Copy)]

@@ -9,10 +9,10 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
+use crate::run::patterns;
 use crate::run::peers::Database;
 use crate::run::pipeline::{Pipeline, PipelineStream, Stage};
 use crate::run::results::ResultTopic;
-use crate::run::{patterns, process};
 
 const POLL: Duration = Duration::from_millis(20);
 
@@ -45,20 +45,23 @@ pub(crate) type Watch<'a> = dyn FnMut(Left) -> Result<()> + 'a;
 pub(crate) fn drain(pipeline: &Pipeline, watch: &mut Watch<'_>) -> Result<()> {
     let validated = verdicts(pipeline, watch)?;
     let status = &pipeline.context.status;
-    for (stage, name) in [(Stage::Process, process::NAME), (Stage::Patterns, patterns::NAME)] {
+    let of_patterns = [patterns::NAME.to_owned()];
+    for (stage, names) in [(Stage::Process, pipeline.process_stages.as_slice()), (Stage::Patterns, &of_patterns)] {
         let up_to = read_by(pipeline, stage, &validated);
         if up_to.is_empty() {
             continue;
         }
-        status.ask_drain(name, up_to.clone());
+        names.iter().for_each(|name| status.ask_drain(name, up_to.clone()));
         wait(pipeline, watch, stage, || {
-            let is_drained = status.drained(name).is_some_and(|drained| drained.up_to == up_to);
+            let of_name = |name: &String| status.drained(name).is_some_and(|drained| drained.up_to == up_to);
+            let is_drained = names.iter().all(of_name);
             let taken = if stage == Stage::Process { status.processed() } else { status.matched() };
             // The last step, publishing, isn't counted in records.
             if is_drained { 0 } else { lacking(&up_to, &taken).max(1) }
         })?;
     }
-    stored(pipeline, watch)
+    stored(pipeline, watch)?;
+    shown(pipeline, watch)
 }
 
 /// As [`drain`], for a pipeline that stops and whose intake is closed: each stage stops once it has taken everything. Windows that are
@@ -125,6 +128,22 @@ fn stored(pipeline: &Pipeline, watch: &mut Watch<'_>) -> Result<()> {
     });
     let ends = ends(pipeline, results.chain(outputs))?;
     wait(pipeline, watch, Stage::Store, || lacking(&ends, &pipeline.context.status.stored()))
+}
+
+/// Waits until the views show the new generations. One that PostgreSQL refuses to swap stays with the generation before.
+fn shown(pipeline: &Pipeline, watch: &mut Watch<'_>) -> Result<()> {
+    let mut failed = Ok(());
+    wait(pipeline, watch, Stage::Store, || match pipeline.generations.read() {
+        Ok(record) => {
+            let refused = pipeline.context.status.refused_views();
+            record.filling().filter(|query| !refused.contains(*query)).count() as u64
+        }
+        Err(error) => {
+            failed = Err(error);
+            0
+        }
+    })?;
+    failed
 }
 
 /// The offset after the last record of each partition.

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
+use crate::run::generations::Role;
 use crate::run::peers::cannot_listen;
 use crate::run::pipeline::{Pipeline, PipelineStream};
 use crate::run::results::ResultTopic;
@@ -198,21 +199,32 @@ impl Gatherer {
     fn show_queries(&self) {
         let stored = self.context.status.stored_rows();
         let queries = self.context.status.queries();
+        let shown = self.context.status.shown();
         for result in &self.results {
-            let status = queries.get(&result.query.name).cloned().unwrap_or_default();
+            let Some(label) = label(result, shown.get(&result.query.name).copied()) else { continue };
+            let status = queries.get(&result.name()).cloned().unwrap_or_default();
             self.live.set_query(
-                &result.query.name,
+                &label,
                 QueryNumbers {
                     rows_published: status.metrics.rows_published,
                     windows_open: status.metrics.windows_open,
                     groups_open: status.metrics.groups_open,
                     state_bytes: status.metrics.state_bytes,
                     limits_reached: status.metrics.limits_reached,
-                    stored_rows: stored.get(&result.table().name).copied().unwrap_or(0),
+                    stored_rows: stored.get(&result.name()).copied().unwrap_or(0),
                     latest: status.latest,
                 },
             );
         }
+    }
+}
+
+/// What a result is called: a generation that isn't shown yet has its table's name, one that was shown before has none.
+fn label(result: &ResultTopic, shown: Option<u32>) -> Option<String> {
+    match (result.role, shown) {
+        (Role::Filling, shown) if shown != Some(result.generation) => Some(result.name()),
+        (Role::Retiring, Some(_)) => None,
+        _ => Some(result.query.name.clone()),
     }
 }
 

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `peers` | starts the embedded systems, or connects to the given ones |
 //! | `pipeline` | a project on its peers: topics, schemas, tables, stage threads |
-//! | `generations` | which generation of each query is the present one |
+//! | `generations` | which generations of each query run, and which one is shown |
 //! | `validate`, `process`, `patterns`, `store` | the stages' loops |
 //! | `spark/` | the process stage on Apache Spark |
 //! | `references` | reference tables: where their rows are |
@@ -15,6 +15,7 @@
 //! | `decode`, `read_range` | reading what a stage of ours wrote |
 //! | `show` | any record as people read it |
 //! | `sink` | where records go: Kafka, or a test's log |
+//! | `positions`, `progress` | positions held against their topics; what a start needs of a progress topic |
 //! | `status`, `supervise`, `stop`, `context` | what threads share, how they end |
 
 pub(crate) mod audit;
@@ -30,7 +31,9 @@ pub(crate) mod load;
 pub(crate) mod patterns;
 pub(crate) mod peers;
 pub(crate) mod pipeline;
+pub(crate) mod positions;
 pub(crate) mod process;
+pub(crate) mod progress;
 pub(crate) mod read_range;
 pub(crate) mod references;
 pub(crate) mod reject;

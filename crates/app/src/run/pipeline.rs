@@ -16,7 +16,7 @@ use validate::{DuplicateRules, DuplicatesDisk, Rule, StreamRules};
 use crate::error::{Error, Result};
 use crate::run::context::Context;
 use crate::run::door::{self, Door};
-use crate::run::generations;
+use crate::run::generations::{Generations, Run, stream_of};
 use crate::run::load::Load;
 use crate::run::patterns::{self, PatternPlan, PatternsStage};
 use crate::run::peers::{Database, Peers};
@@ -62,6 +62,9 @@ pub(crate) struct Pipeline {
     pub(crate) intake: Context,
     pub(crate) streams: Vec<PipelineStream>,
     pub(crate) results: Vec<ResultTopic>,
+    pub(crate) generations: Generations,
+    /// Names of the process stages that run.
+    pub(crate) process_stages: Vec<String>,
     intake_threads: Vec<StageThread>,
     stages: BTreeMap<Stage, RunningStage>,
 }
@@ -105,11 +108,13 @@ pub(crate) struct StartOptions {
     pub(crate) work: Work,
     /// Whether other processes may run the patterns stage too; else this one takes all partitions.
     pub(crate) shares_patterns: bool,
+    /// Whether to go on where records were deleted before a stage had read them.
+    pub(crate) accepts_loss: bool,
 }
 
 impl From<Work> for StartOptions {
     fn from(work: Work) -> Self {
-        Self { work, shares_patterns: false }
+        Self { work, accepts_loss: false, shares_patterns: false }
     }
 }
 
@@ -125,13 +130,19 @@ impl Pipeline {
         how: StartOptions,
     ) -> Result<Self> {
         let context = Context::new(peers, clock);
-        let (streams, results, snapshots) = lay_out(project, &context)?;
+        let streams = lay_out_streams(project, &context)?;
+        let snapshots = Arc::new(SnapshotStore::open(&project.snapshot_dir().to_string_lossy())?);
+        let generations = Generations::new(snapshots.clone());
+        let needs_results = stages.iter().any(|stage| *stage != Stage::Validate);
+        let results = if needs_results { lay_out_results(project, &context, &generations)? } else { Vec::new() };
+        let mut process_stages = Vec::new();
         let mut running = BTreeMap::new();
         if stages.contains(&Stage::Store)
             && let Some(database) = database
         {
             let part = context.part();
-            let stage = store_stage(project, &part, database, runtime, &streams, &results);
+            let stage = store_stage(project, &part, database, runtime, &streams, &results, &generations);
+            let stage = StoreStage { accepts_loss: how.accepts_loss, ..stage };
             runtime.block_on(stage.prepare())?;
             let threads = vec![spawn(&part, store::NAME, move || stage.run_epoch())?];
             running.insert(Stage::Store, RunningStage { stop: part.stop, threads });
@@ -139,25 +150,29 @@ impl Pipeline {
         if stages.contains(&Stage::Process) {
             let part = context.part();
             let own = of_queries(&results);
-            let threads = match project.engine {
+            let mut threads = Vec::new();
+            match project.engine {
                 Engine::Local => {
                     let own_url = database.map(|database| database.url.as_str());
                     let watchers = references::start(project, &part, own_url, &own, &snapshots, runtime)?;
                     let feeds = watchers.iter().map(|watcher| (watcher.table.clone(), watcher.feed())).collect();
-                    let mut threads = Vec::new();
                     for mut watcher in watchers {
                         let name = watcher.name.clone();
                         threads.push(spawn(&part, &name, move || watcher.run())?);
                     }
-                    let stage = process_stage(project, &part, &streams, &own, feeds, snapshots.clone())?;
-                    threads.push(spawn(&part, process::NAME, move || stage.run_epoch())?);
-                    threads
+                    let stage = process_stage(project, &part, &streams, &own, feeds, &generations, snapshots.clone());
+                    for stage in (ProcessStage { accepts_loss: how.accepts_loss, ..stage }).split() {
+                        let name = stage.name.clone();
+                        threads.push(spawn(&part, &name, move || stage.run_epoch())?);
+                        process_stages.push(name);
+                    }
                 }
                 Engine::Spark => {
                     let stage = SparkStage::new(project, &part, runtime, how.work, &streams, &own)?;
-                    vec![spawn(&part, process::NAME, move || stage.run_epoch())?]
+                    threads.push(spawn(&part, process::NAME, move || stage.run_epoch())?);
+                    process_stages.push(process::NAME.to_owned());
                 }
-            };
+            }
             running.insert(Stage::Process, RunningStage { stop: part.stop, threads });
         }
         if stages.contains(&Stage::Patterns)
@@ -173,14 +188,26 @@ impl Pipeline {
             let part = context.part();
             let mut threads = Vec::new();
             for (stream, settings) in streams.iter().zip(&project.streams) {
-                let stage = validate_stage(project, &part, stream, settings);
+                let stage = ValidateStage {
+                    accepts_loss: how.accepts_loss,
+                    ..validate_stage(project, &part, stream, settings)
+                };
                 let name = stage.name.clone();
                 threads.push(spawn(&part, &name, move || stage.run_epoch())?);
             }
             running.insert(Stage::Validate, RunningStage { stop: part.stop, threads });
         }
         let intake = context.part();
-        Ok(Self { context, intake, streams, results, intake_threads: Vec::new(), stages: running })
+        Ok(Self {
+            context,
+            intake,
+            streams,
+            results,
+            generations,
+            process_stages,
+            intake_threads: Vec::new(),
+            stages: running,
+        })
     }
 
     /// Opens the HTTP door: gives its routes, and starts the thread that carries records to Kafka.
@@ -289,11 +316,8 @@ fn spawn(context: &Context, name: &str, epoch: impl FnMut() -> Result<()> + Send
     supervise::spawn(name.to_owned(), context.stop.clone(), context.status.clone(), epoch)
 }
 
-/// Makes topics and registers schemas; settles the generation of each query.
-pub(crate) fn lay_out(
-    project: &Project,
-    context: &Context,
-) -> Result<(Vec<PipelineStream>, Vec<ResultTopic>, Arc<SnapshotStore>)> {
+/// Makes the streams' topics and registers their schemas.
+pub(crate) fn lay_out_streams(project: &Project, context: &Context) -> Result<Vec<PipelineStream>> {
     let admin = Admin::new(&context.connection)?;
     let prefix = &project.settings.connections.kafka.topic_prefix;
     let mut streams = Vec::new();
@@ -303,32 +327,13 @@ pub(crate) fn lay_out(
         specs.extend(topics.specs(i32::from(stream.replication), &topic_config(stream)));
         streams.push((stream, topics));
     }
-    let snapshots = Arc::new(SnapshotStore::open(&project.snapshot_dir().to_string_lossy())?);
-    let mut fingerprints = BTreeMap::new();
-    for query in &project.queries {
-        let stream = stream_of(project, query)?;
-        fingerprints.insert(query.name.clone(), generations::fingerprint(query, &stream.schema, stream.partitions));
-    }
-    let generations = generations::settle(&snapshots, &fingerprints)?;
-    let mut results = Vec::new();
-    for query in &project.queries {
-        let stream = stream_of(project, query)?;
-        let generation = generations.get(&query.name).copied().unwrap_or(1);
-        let result = ResultTopic::of(prefix, query.clone(), generation, stream.partitions)?;
-        specs.push(result.spec(i32::from(stream.replication), &topic_config(stream)));
-        results.push(result);
-    }
-    if let Some((stream, result)) = pattern_limits(project, prefix)? {
-        specs.push(result.spec(i32::from(stream.replication), &topic_config(stream)));
-        results.push(result);
-    }
     admin.create_topics(&specs)?;
     let mut laid_out = Vec::new();
     for (stream, topics) in streams {
         topics.check(&admin)?;
         laid_out.push(PipelineStream::register(stream, topics, &*context.schemas)?);
     }
-    Ok((laid_out, results, snapshots))
+    Ok(laid_out)
 }
 
 /// What a project has in Kafka.
@@ -339,28 +344,22 @@ pub(crate) struct KnownTopics {
     pub(crate) results: Vec<ResultTopic>,
 }
 
-/// The topics of a project's streams and results as they are, without making any. A query that never ran has no result.
+/// The topics of a project's streams and of the results that its views show, without making any. A query that never ran has no result.
 ///
 /// # Errors
 /// Those of the snapshot store.
 pub(crate) fn known_topics(project: &Project) -> Result<KnownTopics> {
     let prefix = &project.settings.connections.kafka.topic_prefix;
     let topics = |stream: &Stream| (stream.name.clone(), StreamTopics::of(prefix, &stream.name, stream.partitions));
-    let generations = generations::known(&SnapshotStore::open(&project.snapshot_dir().to_string_lossy())?)?;
-    let mut results = Vec::new();
-    for query in &project.queries {
-        if let Some(&generation) = generations.get(&query.name) {
-            let partitions = stream_of(project, query)?.partitions;
-            results.push(ResultTopic::of(prefix, query.clone(), generation, partitions)?);
-        }
-    }
+    let snapshots = Arc::new(SnapshotStore::open(&project.snapshot_dir().to_string_lossy())?);
+    let results = Generations::new(snapshots).shown_results(project, prefix)?;
     Ok(KnownTopics { streams: project.streams.iter().map(topics).collect(), results })
 }
 
 /// Streams with their schemas registered, and results in their first generation, for a pipeline whose topics are in memory.
 ///
 /// # Errors
-/// As [`lay_out`], but for Kafka's.
+/// Those of the registry; a query that reads no stream.
 pub(crate) fn lay_out_in_memory(
     project: &Project,
     schemas: &dyn Schemas,
@@ -371,10 +370,11 @@ pub(crate) fn lay_out_in_memory(
         let topics = StreamTopics::of(prefix, &stream.name, stream.partitions);
         streams.push(PipelineStream::register(stream, topics, schemas)?);
     }
-    let mut results = Vec::new();
-    for query in &project.queries {
-        results.push(ResultTopic::of(prefix, query.clone(), 1, stream_of(project, query)?.partitions)?);
-    }
+    let results = project.queries.iter().map(|query| {
+        let stream = stream_of(project, query)?;
+        ResultTopic::of(prefix, Run::first(query.clone()), stream.partitions)
+    });
+    let mut results = results.collect::<Result<Vec<_>>>()?;
     results.extend(pattern_limits(project, prefix)?.map(|(_, limits)| limits));
     Ok((streams, results))
 }
@@ -382,12 +382,28 @@ pub(crate) fn lay_out_in_memory(
 /// Where it is recorded what patterns give up, with the stream whose retention it has; `None` in a project without patterns.
 fn pattern_limits<'p>(project: &'p Project, prefix: &str) -> Result<Option<(&'p Stream, ResultTopic)>> {
     let Some(pattern) = project.queries.iter().find(|query| query.pattern.is_some()) else { return Ok(None) };
-    let result = ResultTopic::of(prefix, Arc::new(project::pattern_limits::query()), 1, 1)?;
+    let result = ResultTopic::of(prefix, Run::first(Arc::new(project::pattern_limits::query())), 1)?;
     Ok(Some((stream_of(project, pattern)?, result)))
 }
 
-fn stream_of<'a>(project: &'a Project, query: &sql::Query) -> Result<&'a Stream> {
-    project.stream(&query.stream).ok_or_else(|| Error::Internal(format!("query {} reads no stream", query.name)))
+/// Settles the generations of queries and patterns, and makes the topics of those that run.
+fn lay_out_results(project: &Project, context: &Context, generations: &Generations) -> Result<Vec<ResultTopic>> {
+    let prefix = &project.settings.connections.kafka.topic_prefix;
+    let mut results = generations.settle(project, prefix)?;
+    // What works these out runs one generation at a time.
+    let at_once = |result: &ResultTopic| result.is_pattern() || project.engine == Engine::Spark;
+    generations.take_over_at_once(&mut results, at_once)?;
+    let mut specs = Vec::new();
+    for result in &results {
+        let stream = stream_of(project, &result.query)?;
+        specs.push(result.spec(i32::from(stream.replication), &topic_config(stream)));
+    }
+    if let Some((stream, limits)) = pattern_limits(project, prefix)? {
+        specs.push(limits.spec(i32::from(stream.replication), &topic_config(stream)));
+        results.push(limits);
+    }
+    Admin::new(&context.connection)?.create_topics(&specs)?;
+    Ok(results)
 }
 
 fn topic_config(stream: &Stream) -> BTreeMap<String, String> {
@@ -404,6 +420,7 @@ fn validate_stage(project: &Project, context: &Context, stream: &PipelineStream,
         idle_timeout: settings.idle_timeout.0,
         max_skew: settings.max_skew.0,
         name: format!("validate {}", stream.name),
+        accepts_loss: false,
     }
 }
 
@@ -442,17 +459,22 @@ fn process_stage(
     streams: &[PipelineStream],
     results: &[ResultTopic],
     references: BTreeMap<String, Arc<Feed>>,
+    generations: &Generations,
     snapshots: Arc<SnapshotStore>,
-) -> Result<ProcessStage> {
+) -> ProcessStage {
     let settings = &project.settings.process;
-    Ok(ProcessStage {
+    ProcessStage {
         context: context.clone(),
+        name: process::NAME.to_owned(),
         plan: Arc::new(process_plan(project, streams, results, BTreeMap::new())),
         references,
+        generations: generations.clone(),
         snapshots,
         batch_interval: settings.batch_interval.0,
         checkpoint_interval: settings.checkpoint_interval.0.max(Duration::from_millis(100)),
-    })
+        leads: true,
+        accepts_loss: false,
+    }
 }
 
 /// What the process stage works out, with these reference tables.
@@ -520,6 +542,7 @@ fn store_stage(
     runtime: &Handle,
     streams: &[PipelineStream],
     results: &[ResultTopic],
+    generations: &Generations,
 ) -> StoreStage {
     StoreStage {
         context: context.clone(),
@@ -527,6 +550,8 @@ fn store_stage(
         runtime: runtime.clone(),
         streams: streams.iter().map(|stream| (stream.name.clone(), stream.topics.clone())).collect(),
         results: results.iter().filter(|result| result.query.options.table).cloned().collect(),
+        generations: generations.clone(),
         batch_rows: usize::try_from(project.settings.store.batch_rows).unwrap_or(50_000),
+        accepts_loss: false,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use arrow_schema::Schema as ArrowSchema;
+use arrow_schema::{Schema as ArrowSchema, SchemaRef};
 use avro::Encoder;
 use kafka::{OutRecord, TopicSpec};
 use model::{BytesColumn, Schemas, provenance, topics};
@@ -15,6 +15,7 @@ use sql::Query;
 use store::TableSpec;
 
 use crate::error::{Error, Result};
+use crate::run::generations::{Role, Run};
 use crate::run::sink::RecordSink;
 use crate::run::status::ShownRow;
 
@@ -23,8 +24,11 @@ use crate::run::status::ShownRow;
 pub(crate) struct ResultTopic {
     pub(crate) query: Arc<Query>,
     pub(crate) generation: u32,
+    pub(crate) role: Role,
     pub(crate) topic: String,
     pub(crate) partitions: i32,
+    /// The result's columns as the topic and the table have them: those that came later can be NULL.
+    schema: SchemaRef,
     pub(crate) value_schema: avro::Schema,
     pub(crate) key_schema: avro::Schema,
     pub(crate) key_columns: Vec<usize>,
@@ -35,7 +39,8 @@ impl ResultTopic {
     ///
     /// # Errors
     /// `Internal` when a result's type has no Avro form, which `check` rules out.
-    pub(crate) fn of(prefix: &str, query: Arc<Query>, generation: u32, partitions: i32) -> Result<Self> {
+    pub(crate) fn of(prefix: &str, run: Run, partitions: i32) -> Result<Self> {
+        let Run { query, number: generation, role, added } = run;
         let internal = |reason: String| Error::Internal(format!("result of {}: {reason}", query.name));
         let key_columns: Vec<usize> = query
             .identity
@@ -44,13 +49,18 @@ impl ResultTopic {
             .collect::<Result<_>>()?;
         let key_fields: Vec<_> = key_columns.iter().map(|&index| query.schema.fields()[index].clone()).collect();
         let namespace = "tillstream";
-        let value_schema = avro::schema_for(&query.name, namespace, None, &query.schema)
-            .map_err(|error| internal(error.to_string()))?;
+        let fields = query.schema.fields().iter().map(|field| {
+            let is_nullable = field.is_nullable() || added.contains(field.name());
+            field.as_ref().clone().with_nullable(is_nullable)
+        });
+        let schema = Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>()));
+        let value_schema =
+            avro::schema_for(&query.name, namespace, None, &schema).map_err(|error| internal(error.to_string()))?;
         let key_name = format!("{}_key", query.name);
         let key_schema = avro::schema_for(&key_name, namespace, None, &ArrowSchema::new(key_fields))
             .map_err(|error| internal(error.to_string()))?;
         let topic = topics::result(prefix, &query.name, generation);
-        Ok(Self { query, generation, topic, partitions, value_schema, key_schema, key_columns })
+        Ok(Self { query, generation, role, topic, partitions, schema, value_schema, key_schema, key_columns })
     }
 
     /// Whether it is that of a pattern.
@@ -64,13 +74,17 @@ impl ResultTopic {
         TopicSpec { name: self.topic.clone(), partitions: self.partitions, replication, config }
     }
 
+    /// Name of the table: no other generation of any query has it.
+    pub(crate) fn name(&self) -> String {
+        topics::result("", &self.query.name, self.generation)
+    }
+
     pub(crate) fn table(&self) -> TableSpec {
-        let suffix = if self.generation > 1 { format!("__g{}", self.generation) } else { String::new() };
         TableSpec {
-            name: format!("{}{suffix}", self.query.name),
+            name: self.name(),
             view: self.query.name.clone(),
             generation: self.generation,
-            schema: self.query.schema.clone(),
+            schema: self.schema.clone(),
             identity: self.query.identity.clone(),
             time_column: self.query.time_column.clone(),
             comment: Some(comment(&self.query)),

@@ -1,6 +1,6 @@
 //! What the stages of this process know of themselves: for the drain, the health page and the dashboard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::{Progress, TopicPartition};
@@ -24,10 +24,14 @@ struct Inner {
     /// Next offset that is stored in PostgreSQL.
     stored: BTreeMap<TopicPartition, i64>,
     /// What the last drain of each stage covered.
-    drained: BTreeMap<&'static str, Drained>,
-    drain_wanted: BTreeMap<&'static str, BTreeMap<TopicPartition, i64>>,
+    drained: BTreeMap<String, Drained>,
+    drain_wanted: BTreeMap<String, BTreeMap<TopicPartition, i64>>,
     queries: BTreeMap<String, QueryStatus>,
     stored_rows: BTreeMap<String, u64>,
+    /// Queries whose view PostgreSQL refused to swap to a new generation.
+    refused_views: BTreeSet<String>,
+    /// Generation that readers are shown, where it changed since the start.
+    shown: BTreeMap<String, u32>,
     probe: Probe,
     latencies_ms: Vec<u64>,
 }
@@ -166,6 +170,30 @@ impl Status {
         self.lock().queries.clone()
     }
 
+    /// Notes whether PostgreSQL refused to swap a query's view.
+    pub(crate) fn set_refused_view(&self, query: &str, is_refused: bool) {
+        let mut inner = self.lock();
+        if is_refused {
+            inner.refused_views.insert(query.to_owned());
+        } else {
+            inner.refused_views.remove(query);
+        }
+    }
+
+    pub(crate) fn refused_views(&self) -> BTreeSet<String> {
+        self.lock().refused_views.clone()
+    }
+
+    /// Notes that readers are shown this generation of a query from now on.
+    pub(crate) fn set_shown(&self, query: &str, generation: u32) {
+        self.lock().shown.insert(query.to_owned(), generation);
+    }
+
+    /// The generations that took over since the start.
+    pub(crate) fn shown(&self) -> BTreeMap<String, u32> {
+        self.lock().shown.clone()
+    }
+
     /// All stages with their steps so far.
     pub(crate) fn all_steps(&self) -> BTreeMap<String, u64> {
         self.lock().steps.clone()
@@ -176,24 +204,24 @@ impl Status {
     }
 
     /// Asks a stage to publish what it has once it has taken all validated records below these offsets.
-    pub(crate) fn ask_drain(&self, stage: &'static str, up_to: BTreeMap<TopicPartition, i64>) {
+    pub(crate) fn ask_drain(&self, stage: &str, up_to: BTreeMap<TopicPartition, i64>) {
         let mut inner = self.lock();
         inner.drained.remove(stage);
-        inner.drain_wanted.insert(stage, up_to);
+        inner.drain_wanted.insert(stage.to_owned(), up_to);
     }
 
     /// The drain that a stage was asked for and hasn't done yet.
-    pub(crate) fn drain_wanted(&self, stage: &'static str) -> Option<BTreeMap<TopicPartition, i64>> {
+    pub(crate) fn drain_wanted(&self, stage: &str) -> Option<BTreeMap<TopicPartition, i64>> {
         self.lock().drain_wanted.get(stage).cloned()
     }
 
-    pub(crate) fn set_drained(&self, stage: &'static str, drained: Drained) {
+    pub(crate) fn set_drained(&self, stage: &str, drained: Drained) {
         let mut inner = self.lock();
         inner.drain_wanted.remove(stage);
-        inner.drained.insert(stage, drained);
+        inner.drained.insert(stage.to_owned(), drained);
     }
 
-    pub(crate) fn drained(&self, stage: &'static str) -> Option<Drained> {
+    pub(crate) fn drained(&self, stage: &str) -> Option<Drained> {
         self.lock().drained.get(stage).cloned()
     }
 }

@@ -1,10 +1,10 @@
 //! The validate stage of one stream: raw blocks in, verdicts and progress out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka::{Admin, Connection, OutRecord, Reader, ReaderOptions, Start, Writer, WriterOptions};
+use kafka::{Admin, OutRecord, Reader, ReaderOptions, Start, Writer, WriterOptions};
 use model::{Progress, RecordBlock, TopicId, TopicPartition};
 use validate::idle::{self, PartitionQuiet};
 use validate::skew::{self, PartitionTime};
@@ -12,10 +12,11 @@ use validate::{Outcome, PartitionValidator, Settled, StreamRules, Verdicts};
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
+use crate::run::positions::Stand;
+use crate::run::progress;
 use crate::run::read_range::read_range;
 use crate::run::reject::RejectHeaders;
 use crate::run::sink::RecordSink;
-use crate::run::stop::Stop;
 use crate::run::topics::StreamTopics;
 
 /// Blocks waiting for validation before their partition is paused, in records.
@@ -43,6 +44,8 @@ pub(crate) struct ValidateStage {
     pub(crate) max_skew: Duration,
     /// Name in logs, metrics and the status.
     pub(crate) name: String,
+    /// Whether to go on where records were deleted before they were validated.
+    pub(crate) accepts_loss: bool,
 }
 
 struct Partition {
@@ -56,6 +59,8 @@ struct Partition {
     end: i64,
     last_record_at: Duration,
     published: Progress,
+    /// Progress records of the stream when its own was published last; `None` before the first.
+    published_as: Option<u64>,
     /// Kafka timestamp of a record validated since the last acknowledgement, for the latency probe.
     probe_timestamp_ms: Option<i64>,
     /// When to ask the registry again for the schema that the next block waits for, and what it waits for.
@@ -81,6 +86,8 @@ struct Session<'a> {
     writer: Writer,
     partitions: Vec<Partition>,
     raw_topic_id: TopicId,
+    /// Progress records published in this epoch.
+    progress_count: u64,
     ends_asked_at: Duration,
     /// When progress was last looked at.
     published_at: Duration,
@@ -117,13 +124,13 @@ impl<'a> Session<'a> {
         let admin = Admin::new(connection)?;
         let missing = || Error::Position(format!("topic {} doesn't exist", stage.topics.raw));
         let raw = admin.topic(&stage.topics.raw)?.ok_or_else(missing)?;
-        let progress = read_progress(connection, &stage.topics, &stage.context.stop)?;
         let mut reader = Reader::new(connection, &ReaderOptions::default())?;
+        let topic = &stage.topics.progress;
+        let mut known = progress::latest(connection, &reader, topic, raw.partitions, &stage.context.stop)?;
         let mut partitions = Vec::new();
         let mut assignment = Vec::new();
         for number in 0..raw.partitions {
-            let progress = progress.get(&number).cloned().unwrap_or_else(|| Progress::start(number));
-            let partition = open_partition(stage, &reader, &raw.id, progress)?;
+            let partition = open_partition(stage, &reader, &raw.id, number, known.remove(&number))?;
             assignment.push((partition.raw.clone(), Start::Offset(partition.read_to)));
             partitions.push(partition);
         }
@@ -136,6 +143,7 @@ impl<'a> Session<'a> {
             writer,
             partitions,
             raw_topic_id: raw.id,
+            progress_count: 0,
             ends_asked_at: Duration::ZERO,
             published_at: Duration::ZERO,
             headers,
@@ -340,7 +348,9 @@ impl<'a> Session<'a> {
         for (index, partition) in self.partitions.iter().enumerate() {
             let mut progress = partition.validator.progress();
             progress.raw_topic_id = Some(self.raw_topic_id.clone());
-            if progress != partition.published {
+            // Repeated now and then, so that the end of the topic tells of all partitions.
+            let is_fresh = |at| self.progress_count - at < progress::REPEAT_AFTER;
+            if progress != partition.published || !partition.published_as.is_some_and(is_fresh) {
                 changed.push((index, progress));
             }
         }
@@ -358,8 +368,10 @@ impl<'a> Session<'a> {
                 ..OutRecord::default()
             })?;
             self.stage.context.status.set_validated(&self.stage.rules.stream, progress.clone());
+            self.progress_count += 1;
             if let Some(partition) = self.partitions.get_mut(index) {
                 partition.published = progress;
+                partition.published_as = Some(self.progress_count);
             }
         }
         Ok(())
@@ -367,27 +379,44 @@ impl<'a> Session<'a> {
 }
 
 /// Takes a partition up where its outputs end.
-fn open_partition(stage: &ValidateStage, reader: &Reader, raw_id: &TopicId, progress: Progress) -> Result<Partition> {
+fn open_partition(
+    stage: &ValidateStage,
+    reader: &Reader,
+    raw_id: &TopicId,
+    number: i32,
+    known: Option<Progress>,
+) -> Result<Partition> {
     let (connection, stop) = (&stage.context.connection, &stage.context.stop);
-    let number = progress.partition;
     let raw = TopicPartition::new(stage.topics.raw.as_str(), number);
-    if let Some(known) = progress.raw_topic_id.as_ref().filter(|known| *known != raw_id) {
-        return Err(Error::Position(format!(
-            "{raw} has the id {}, but the position was taken in a topic with the id {}: the topic was deleted and made anew",
-            raw_id.0, known.0
-        )));
-    }
-    let (start, end) = reader.range(&raw)?;
-    if progress.raw_offset < start {
-        return Err(Error::Position(format!(
-            "{raw} starts at {start}, past the next record to validate at {}: records were deleted before they were read",
-            progress.raw_offset
-        )));
-    }
+    let stand = Stand { stage: &stage.name, done: "validated", accepts_loss: stage.accepts_loss };
+    let (first, end) = reader.range(&raw)?;
+    let progress = match known {
+        Some(progress) => {
+            if let Some(known) = &progress.raw_topic_id {
+                stand.check_id(&stage.topics.raw, known, raw_id)?;
+            }
+            let raw_offset = stand.start(&raw, progress.raw_offset, (first, end))?;
+            Progress { raw_offset, ..progress }
+        }
+        // Nothing of it was validated yet: it begins with the first record that is there.
+        None => Progress { raw_offset: first, ..Progress::start(number) },
+    };
     let mut validator = PartitionValidator::resume(stage.rules.clone(), progress.clone())?;
     let validated = TopicPartition::new(stage.topics.validated.as_str(), number);
     let rejected = TopicPartition::new(stage.topics.rejected.as_str(), number);
     let (validated_start, validated_end) = reader.range(&validated)?;
+    let rejected_end = reader.range(&rejected)?.1;
+    for (output, at, end) in
+        [(&validated, progress.validated_offset, validated_end), (&rejected, progress.rejected_offset, rejected_end)]
+    {
+        if at > end {
+            return Err(Error::Position(format!(
+                "{output} ends at offset {end}, but {} wrote it up to {at}: the topic was made anew, or has lost records; restore it, or start \
+                 over as docs/recovery.md says",
+                stage.name
+            )));
+        }
+    }
     let recalled = (progress.duplicates_from_offset.max(validated_start), progress.validated_offset);
     let mut told_at = stage.context.clock.elapsed();
     read_range(connection, &validated, recalled, stop, |block| {
@@ -403,7 +432,6 @@ fn open_partition(stage: &ValidateStage, reader: &Reader, raw_id: &TopicId, prog
     read_range(connection, &validated, (progress.validated_offset, validated_end), stop, |block| {
         Ok(settled.validated(block)?)
     })?;
-    let rejected_end = reader.range(&rejected)?.1;
     read_range(connection, &rejected, (progress.rejected_offset, rejected_end), stop, |block| {
         Ok(settled.rejected(block)?)
     })?;
@@ -418,33 +446,11 @@ fn open_partition(stage: &ValidateStage, reader: &Reader, raw_id: &TopicId, prog
         end,
         last_record_at: stage.context.clock.elapsed(),
         published: progress,
+        published_as: None,
         probe_timestamp_ms: None,
         waits_until: Duration::ZERO,
         trouble: None,
     })
-}
-
-/// The last progress of each partition.
-///
-/// # Errors
-/// Those of Kafka; `Position` when the topic holds something else.
-pub(crate) fn read_progress(
-    connection: &Connection,
-    topics: &StreamTopics,
-    stop: &Stop,
-) -> Result<BTreeMap<i32, Progress>> {
-    let partition = TopicPartition::new(topics.progress.as_str(), 0);
-    let range = Reader::new(connection, &ReaderOptions::default())?.range(&partition)?;
-    let mut latest = BTreeMap::new();
-    read_range(connection, &partition, range, stop, |block| {
-        for value in block.values.iter().flatten() {
-            let progress = Progress::from_json(value)
-                .map_err(|error| Error::Position(format!("{partition} holds something else: {error}")))?;
-            latest.insert(progress.partition, progress);
-        }
-        Ok(())
-    })?;
-    Ok(latest)
 }
 
 /// Queues the outcomes of a block for writing.

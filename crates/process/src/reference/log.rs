@@ -92,12 +92,9 @@ impl ReferenceLog {
         effects.filter_map(|effect| effect.at(partition)).filter(|from| *from > offset).min()
     }
 
-    /// Notes that a query has been stopped in order at these positions. Rows from there up to `in_doubt` may have been joined before a
-    /// crash, and stay so where the replay hasn't come as far.
+    /// Notes that a query has been stopped in order at these positions, with [`beyond_doubt`].
     pub fn stop(&mut self, query: &str, positions: &[i64], in_doubt: &[i64]) {
-        let doubts = in_doubt.iter().copied().chain(std::iter::repeat(0));
-        let stopped_at = positions.iter().zip(doubts).map(|(&at, doubt)| at.max(doubt)).collect();
-        self.queries.entry(query.to_owned()).or_default().stopped_at = Some(stopped_at);
+        self.queries.entry(query.to_owned()).or_default().stopped_at = Some(beyond_doubt(positions, in_doubt));
     }
 
     /// Where a query was stopped in order, which is forgotten since it goes on now.
@@ -105,10 +102,14 @@ impl ReferenceLog {
         self.queries.get_mut(query)?.stopped_at.take()
     }
 
-    /// Takes over what another stage's log says of a query, which this one doesn't know.
-    pub fn adopt(&mut self, query: &str, other: &Self) {
-        if let (Some(log), false) = (other.queries.get(query), self.queries.contains_key(query)) {
-            self.queries.insert(query.to_owned(), log.clone());
+    /// Takes over what another stage's log says of a query, unless this one knows the query already; true if it did.
+    pub fn adopt(&mut self, query: &str, other: &Self) -> bool {
+        match other.queries.get(query) {
+            Some(log) if !self.queries.contains_key(query) => {
+                self.queries.insert(query.to_owned(), log.clone());
+                true
+            }
+            _ => false,
         }
     }
 
@@ -128,10 +129,28 @@ impl ReferenceLog {
 
     /// All versions of tables that it names, by table and number.
     pub fn versions(&self) -> BTreeSet<(String, LoggedVersion)> {
-        let tables = self.queries.values().flat_map(|log| &log.tables);
-        tables
-            .flat_map(|(table, effects)| effects.iter().map(|effect| (table.clone(), effect.version.clone())))
-            .collect()
+        self.queries.values().flat_map(QueryLog::versions).collect()
+    }
+
+    /// As [`versions`](Self::versions), of one query.
+    pub fn versions_of(&self, query: &str) -> BTreeSet<(String, LoggedVersion)> {
+        self.queries.get(query).into_iter().flat_map(QueryLog::versions).collect()
+    }
+}
+
+/// From where on another version may apply to a query that stands at `positions`. Rows from there up to `in_doubt` may have been joined
+/// before a crash, and stay so where the replay hasn't come as far.
+pub fn beyond_doubt(positions: &[i64], in_doubt: &[i64]) -> Vec<i64> {
+    let doubts = in_doubt.iter().copied().chain(std::iter::repeat(0));
+    positions.iter().zip(doubts).map(|(&at, doubt)| at.max(doubt)).collect()
+}
+
+impl QueryLog {
+    fn versions(&self) -> impl Iterator<Item = (String, LoggedVersion)> + '_ {
+        let of_table = |(table, effects): (&'_ String, &'_ Vec<Effect>)| -> Vec<_> {
+            effects.iter().map(|effect| (table.clone(), effect.version.clone())).collect()
+        };
+        self.tables.iter().flat_map(of_table)
     }
 }
 
@@ -199,11 +218,13 @@ mod tests {
     fn a_query_is_adopted_once() {
         let (mut log, mut other) = (ReferenceLog::default(), ReferenceLog::default());
         other.apply("q", "m", &version(4), &[0]);
-        log.adopt("q", &other);
-        log.adopt("absent", &other);
+        assert!(log.adopt("q", &other));
+        assert!(!log.adopt("absent", &other));
         log.apply("q", "m", &version(5), &[3]);
-        log.adopt("q", &other);
-        assert_eq!(numbers(&log), [4, 5]);
+        log.apply("r", "m", &version(6), &[0]);
+        assert!(!log.adopt("q", &other));
+        assert_eq!(numbers(&log), [4, 5, 6]);
+        assert_eq!(log.versions_of("q").into_iter().map(|(_, version)| version.number).collect::<Vec<_>>(), [4, 5]);
     }
 
     #[test]

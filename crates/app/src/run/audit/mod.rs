@@ -3,7 +3,7 @@
 mod positions;
 mod tables;
 
-use kafka::Connection;
+use kafka::{Connection, Reader, ReaderOptions};
 use model::{Progress, TopicPartition};
 use serde::Serialize;
 
@@ -11,10 +11,10 @@ pub(crate) use self::positions::PartitionReport;
 use self::positions::{Log, PositionAudit};
 pub(crate) use self::tables::{Holds, TableReport, compare as tables};
 use crate::error::Result;
+use crate::run::progress;
 use crate::run::read_range::RangeReader;
 use crate::run::stop::Stop;
 use crate::run::topics::StreamTopics;
-use crate::run::validate::read_progress;
 
 /// What an audit found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -52,8 +52,9 @@ pub(crate) fn positions(
     streams: &[(String, StreamTopics)],
 ) -> Result<Vec<StreamReport>> {
     let mut reports = Vec::new();
+    let reader = Reader::new(connection, &ReaderOptions::default())?;
     for (name, topics) in streams {
-        let progress = read_progress(connection, topics, stop)?;
+        let progress = progress::latest(connection, &reader, &topics.progress, topics.partitions, stop)?;
         let mut partitions = Vec::new();
         for number in 0..topics.partitions {
             let progress = progress.get(&number).cloned().unwrap_or_else(|| Progress::start(number));

@@ -74,7 +74,10 @@ impl PatternEngine {
             let is_own = |partition: &TopicPartition| {
                 self.partitions.iter().any(|run| run.id == PartitionId { stream: at, number: partition.partition })
             };
-            let own = input.assignment().into_iter().filter(|(partition, _)| is_own(partition));
+            // A partition of which nothing was taken begins with whatever is there.
+            let start = |offset| if offset == 0 { Start::Beginning } else { Start::Offset(offset) };
+            let own = input.topic_positions().filter(|(partition, _)| is_own(partition));
+            let own = own.map(|(partition, offset)| (partition, start(offset)));
             let before = assignment.len();
             assignment.extend(own);
             if assignment.len() > before {

@@ -23,13 +23,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka::{Reader, ReaderOptions, Writer, WriterOptions};
-use model::Epoch;
+use kafka::{Reader, ReaderOptions, Start, Writer, WriterOptions};
+use model::{Epoch, TopicPartition};
 use state::SnapshotStore;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::run::context::Context;
-use crate::run::process::check_starts;
 use crate::run::status::Drained;
 pub(crate) use engine::PatternEngine;
 pub(crate) use plan::{PartitionId, PatternPlan};
@@ -163,7 +162,7 @@ impl<'a> Session<'a> {
         let metrics = self.engine.metrics();
         for ((result, shown), metrics) in self.engine.shown().zip(metrics) {
             let latest = shown.take(self.emitted_at, &result.query.identity);
-            status.set_query(&result.query.name, metrics, latest);
+            status.set_query(&result.name(), metrics, latest);
         }
         Ok(())
     }
@@ -193,4 +192,19 @@ impl<'a> Session<'a> {
         self.saved_at = self.stage.context.clock.elapsed();
         Ok(())
     }
+}
+
+/// A position below the start of the log means that records are gone which were never matched.
+fn check_starts(reader: &Reader, assignment: &[(TopicPartition, Start)]) -> Result<()> {
+    for (partition, start) in assignment {
+        let Start::Offset(offset) = *start else { continue };
+        let (first, end) = reader.range(partition)?;
+        if !(first..=end).contains(&offset) {
+            return Err(Error::Position(format!(
+                "{partition} holds offsets {first} to {end}, but {NAME} stands at {offset}: records were deleted before they were \
+                 matched, or the topic was made anew; docs/recovery.md says how to start over"
+            )));
+        }
+    }
+    Ok(())
 }

@@ -1,25 +1,43 @@
 //! Positions and operator states out to a snapshot and in again.
 
+use std::collections::BTreeMap;
+
+use model::TopicId;
 use state::{CodecError, SnapshotReader, SnapshotWriter};
 
-use super::NAME;
 use super::queries::{QueryRun, Taken};
 use crate::error::{Error, Result};
+use crate::run::positions::Stand;
 
+/// Section with the ids of the topics that the positions mean.
+const TOPICS: &str = "topics";
+const TOPICS_VERSION: u32 = 1;
 const POSITIONS_VERSION: u32 = 1;
 
 fn section(query: &QueryRun) -> String {
-    format!("positions of {}", query.result.query.name)
+    format!("positions of {}", query.result.name())
 }
 
-/// What makes a snapshot of a query usable: its generation, which changes with its text, its stream's schema and its partitions.
+/// What makes a snapshot of a query usable: its generation, which changes with what the query means.
 fn fingerprint(query: &QueryRun) -> String {
     format!("generation {}", query.result.generation)
 }
 
 /// The snapshot's bytes.
-pub(crate) fn write(pipeline: &str, queries: &mut [QueryRun]) -> Result<Vec<u8>> {
-    let mut writer = SnapshotWriter::new(NAME, pipeline);
+pub(crate) fn write(
+    (owner, pipeline): (&str, &str),
+    topic_ids: &BTreeMap<String, TopicId>,
+    queries: &mut [QueryRun],
+) -> Result<Vec<u8>> {
+    let mut writer = SnapshotWriter::new(owner, pipeline);
+    writer.section(TOPICS, TOPICS_VERSION, "", |inner| -> std::result::Result<(), CodecError> {
+        inner.u64(topic_ids.len() as u64);
+        for (topic, id) in topic_ids {
+            inner.text(topic);
+            inner.text(&id.0);
+        }
+        Ok(())
+    })?;
     for query in queries {
         let (name, print) = (section(query), fingerprint(query));
         writer.section(&name, POSITIONS_VERSION, &print, |inner| -> std::result::Result<(), CodecError> {
@@ -35,11 +53,23 @@ pub(crate) fn write(pipeline: &str, queries: &mut [QueryRun]) -> Result<Vec<u8>>
     Ok(writer.finish())
 }
 
-/// Restores a snapshot's bytes into the queries; one that isn't in it starts from the beginning.
-pub(crate) fn restore(pipeline: &str, bytes: &[u8], queries: &mut [QueryRun]) -> Result<()> {
-    let mut reader = SnapshotReader::open(bytes, NAME, pipeline)?;
+/// Restores a snapshot's bytes into the queries that have no state yet; one that isn't in it starts from the beginning.
+///
+/// # Errors
+/// `Position` when a topic isn't the one that the snapshot's positions mean; a snapshot that can't be read.
+pub(crate) fn restore(
+    (owner, pipeline): (&str, &str),
+    bytes: &[u8],
+    topic_ids: &BTreeMap<String, TopicId>,
+    queries: &mut [QueryRun],
+) -> Result<()> {
+    let mut reader = SnapshotReader::open(bytes, owner, pipeline)?;
     while let Some(name) = reader.next_section()? {
-        let query = queries.iter_mut().find(|query| section(query) == name);
+        if name == TOPICS {
+            check_topics(&mut reader, owner, topic_ids)?;
+            continue;
+        }
+        let query = queries.iter_mut().find(|query| !query.is_restored && section(query) == name);
         let restored = match query {
             Some(query) => restore_query(&mut reader, query)?,
             None => false,
@@ -48,6 +78,25 @@ pub(crate) fn restore(pipeline: &str, bytes: &[u8], queries: &mut [QueryRun]) ->
             tracing::info!(section = name, "the snapshot's state of this query is no longer used");
             reader.skip_section()?;
             reader.skip_section()?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the snapshot's positions mean the topics that are there now. Topics that nothing reads any more don't matter.
+fn check_topics(reader: &mut SnapshotReader<'_>, owner: &str, topic_ids: &BTreeMap<String, TopicId>) -> Result<()> {
+    let known = reader.section(TOPICS, TOPICS_VERSION, "", |inner, _| {
+        let count = inner.count(2 * size_of::<u64>())?;
+        let mut known = Vec::new();
+        for _ in 0..count {
+            known.push((inner.text()?.to_owned(), TopicId(inner.text()?.to_owned())));
+        }
+        Ok::<_, CodecError>(known)
+    })?;
+    let stand = Stand { stage: owner, done: "processed", accepts_loss: false };
+    for (topic, known) in &known {
+        if let Some(found) = topic_ids.get(topic) {
+            stand.check_id(topic, known, found)?;
         }
     }
     Ok(())
@@ -81,5 +130,6 @@ fn restore_query(reader: &mut SnapshotReader<'_>, query: &mut QueryRun) -> Resul
     query.operator.restore(reader)?;
     query.watermark_us = watermark_us;
     query.taken = taken;
+    query.is_restored = true;
     Ok(true)
 }

@@ -5,15 +5,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Progress, RecordBlock, Schemas, TopicPartition};
+use model::{RecordBlock, Schemas, TopicId, TopicPartition};
 use process::ReferenceData;
 
-use super::ProcessStream;
 use super::checkpoint;
 use super::input::StreamInput;
 use super::queries::QueryRun;
 use super::watermarks::Watermarks;
-use crate::error::{Error, Result};
+use super::{NAME, ProcessStream};
+use crate::error::Result;
+use crate::run::progress;
 use crate::run::results::ResultTopic;
 use crate::run::sink::RecordSink;
 
@@ -34,8 +35,12 @@ pub(crate) struct ProcessPlan {
 pub(crate) struct Engine {
     plan: Arc<ProcessPlan>,
     schemas: Arc<dyn Schemas>,
+    /// Whose snapshots it writes.
+    owner: String,
+    /// Ids of the validated topics that its positions mean; empty where topics have none.
+    topic_ids: BTreeMap<String, TopicId>,
     pub(crate) inputs: Vec<StreamInput>,
-    watermarks: Watermarks,
+    pub(crate) watermarks: Watermarks,
     pub(crate) queries: Vec<QueryRun>,
     /// Whether something may have to be published since the last emission.
     pub(crate) has_changed: bool,
@@ -49,20 +54,59 @@ impl Engine {
     /// # Errors
     /// A snapshot of another pipeline or a damaged one, a plan that can't run, or a registry that is away.
     pub(crate) fn open(plan: Arc<ProcessPlan>, schemas: Arc<dyn Schemas>, snapshot: Option<&[u8]>) -> Result<Self> {
+        let mut engine = Self::new(plan, schemas, NAME, BTreeMap::new())?;
+        if let Some(bytes) = snapshot {
+            engine.restore(NAME, bytes)?;
+        }
+        engine.begin()?;
+        Ok(engine)
+    }
+
+    /// An engine without state or inputs: [`Engine::restore`] and [`Engine::begin`] follow.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub(crate) fn new(
+        plan: Arc<ProcessPlan>,
+        schemas: Arc<dyn Schemas>,
+        owner: &str,
+        topic_ids: BTreeMap<String, TopicId>,
+    ) -> Result<Self> {
         let mut queries = Vec::with_capacity(plan.results.len());
         for result in &plan.results {
             queries.push(QueryRun::new(&plan, &*schemas, result)?);
         }
-        if let Some(bytes) = snapshot {
-            checkpoint::restore(&plan.pipeline, bytes, &mut queries)?;
+        Ok(Self {
+            plan,
+            schemas,
+            owner: owner.to_owned(),
+            topic_ids,
+            inputs: Vec::new(),
+            watermarks: Watermarks::default(),
+            queries,
+            has_changed: false,
+            is_saved: true,
+        })
+    }
+
+    /// Takes a snapshot of `owner` up, for the queries that have no state yet.
+    ///
+    /// # Errors
+    /// As [`Engine::open`]; `Position` when its positions mean other topics.
+    pub(crate) fn restore(&mut self, owner: &str, bytes: &[u8]) -> Result<()> {
+        checkpoint::restore((owner, &self.plan.pipeline), bytes, &self.topic_ids, &mut self.queries)
+    }
+
+    /// Settles where the inputs begin: with what the queries haven't taken.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub(crate) fn begin(&mut self) -> Result<()> {
+        for stream in &self.plan.streams {
+            self.inputs.push(StreamInput::new(stream, &self.queries)?);
+            self.watermarks.add_stream(&stream.name, stream.topics.partitions);
         }
-        let mut inputs = Vec::with_capacity(plan.streams.len());
-        let mut watermarks = Watermarks::default();
-        for stream in &plan.streams {
-            inputs.push(StreamInput::new(stream, &queries)?);
-            watermarks.add_stream(&stream.name, stream.topics.partitions);
-        }
-        Ok(Self { plan, schemas, inputs, watermarks, queries, has_changed: false, is_saved: true })
+        Ok(())
     }
 
     /// Takes a block of a validated or a progress topic.
@@ -81,10 +125,8 @@ impl Engine {
         }
         let stream = self.plan.streams.iter().find(|stream| *stream.topics.progress == *block.topic);
         if let Some(stream) = stream {
-            for value in block.values.iter().flatten() {
-                let progress = Progress::from_json(value)
-                    .map_err(|error| Error::Position(format!("{} holds something else: {error}", block.topic)))?;
-                self.watermarks.announce(&stream.name, &progress);
+            for progress in progress::parse(block) {
+                self.watermarks.announce(&stream.name, &progress?);
             }
         }
         Ok(())
@@ -143,6 +185,6 @@ impl Engine {
     /// # Errors
     /// A column that can't be written.
     pub(crate) fn snapshot(&mut self) -> Result<Vec<u8>> {
-        checkpoint::write(&self.plan.pipeline, &mut self.queries)
+        checkpoint::write((&self.owner, &self.plan.pipeline), &self.topic_ids, &mut self.queries)
     }
 }

@@ -71,16 +71,9 @@ impl StreamInput {
         &*self.topic == topic
     }
 
-    /// Where to read each partition from. One of which nothing was taken begins with the first record that is there.
+    /// Where to read each partition from.
     pub(crate) fn assignment(&self) -> Vec<(TopicPartition, Start)> {
-        let start = |taken: &Taken| match taken.next_offset {
-            0 => Start::Beginning,
-            offset => Start::Offset(offset),
-        };
-        (0..)
-            .zip(&self.taken)
-            .map(|(number, taken)| (TopicPartition::new(self.topic.clone(), number), start(taken)))
-            .collect()
+        self.topic_positions().map(|(partition, offset)| (partition, Start::Offset(offset))).collect()
     }
 
     /// Next validated offset of each partition.
@@ -118,8 +111,8 @@ impl StreamInput {
             let provenance = Provenance::from_headers(block.headers(row)).ok_or_else(|| {
                 broken(format!("the headers with the raw offsets are missing; only {WRITER} may write here"))
             })?;
-            // The log may start later than its first record: retention removes the oldest.
-            let is_first = taken == Taken::NOTHING && raw_offsets.is_empty();
+            // A log may begin later than with its first record: retention removes the oldest.
+            let is_first = taken.last_raw_offset == -1 && raw_offsets.is_empty();
             match provenance.follows(taken.last_raw_offset) {
                 Continuity::Repeat => {
                     repeats.insert(row);

@@ -8,30 +8,40 @@
 //! | `queries` | the operators with the positions that each has taken |
 //! | `references` | which version of each reference table a row is joined with |
 //! | `checkpoint` | positions and operator states out and in |
+//! | `adopt` | takes over what a stage of its own has filled |
+//! | `takeover` | when a new generation has caught up, and when the one before it ends |
 
+mod adopt;
 mod checkpoint;
 mod engine;
 pub(crate) mod input;
 pub(crate) mod queries;
 mod references;
+mod takeover;
 mod watermarks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka::{Reader, ReaderOptions, Start, Writer, WriterOptions};
+use kafka::{Admin, Reader, ReaderOptions, Start, Writer, WriterOptions};
 use model::{Epoch, TopicPartition};
-use state::SnapshotStore;
+use state::{Snapshot, SnapshotReader, SnapshotStore};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::run::context::Context;
+use crate::run::generations::{Generations, Role};
+use crate::run::positions::{self, Stand};
+use crate::run::progress;
 use crate::run::references::Feed;
+use crate::run::results::ResultTopic;
 use crate::run::status::Drained;
 use crate::run::topics::StreamTopics;
+use adopt::Adopted;
 pub(crate) use engine::{Engine, ProcessPlan};
 use input::StreamInput;
 use references::References;
+use takeover::Takeover;
 
 pub(crate) const NAME: &str = "process";
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -39,6 +49,13 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 const EMIT_PAUSE: u32 = 4;
 /// Longest such pause.
 const EMIT_EVERY_MAX: Duration = Duration::from_secs(1);
+/// Bytes fetched ahead for a generation that fills: several may do so at once.
+const FILL_QUEUED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The stage that fills a generation.
+fn filler(result: &ResultTopic) -> String {
+    format!("fill_{}", result.name())
+}
 
 /// A stream that queries read.
 #[derive(Debug, Clone)]
@@ -52,12 +69,19 @@ pub(crate) struct ProcessStream {
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessStage {
     pub(crate) context: Context,
+    /// [`NAME`], or that of a generation that fills.
+    pub(crate) name: String,
     /// Without reference tables: those that queries join come from `references`.
     pub(crate) plan: Arc<ProcessPlan>,
     pub(crate) references: BTreeMap<String, Arc<Feed>>,
+    pub(crate) generations: Generations,
     pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) batch_interval: Duration,
     pub(crate) checkpoint_interval: Duration,
+    /// Whether the positions of its streams are those that others wait for: no other stage reads them ahead of it.
+    pub(crate) leads: bool,
+    /// Whether to go on where records were deleted before they were processed.
+    pub(crate) accepts_loss: bool,
 }
 
 /// One epoch of the stage.
@@ -69,6 +93,8 @@ struct Session<'a> {
     writer: Writer,
     engine: Engine,
     references: References,
+    takeover: Option<Takeover>,
+    adopted: Adopted,
     emitted_at: Duration,
     /// Least time from one emission to the next.
     emit_every: Duration,
@@ -78,46 +104,108 @@ struct Session<'a> {
 }
 
 impl ProcessStage {
+    /// One stage for these results, and one for each generation that fills: it reads from the beginning, and the others must not wait for it.
+    pub(crate) fn split(self) -> Vec<Self> {
+        let (filling, others): (Vec<_>, Vec<_>) =
+            self.plan.results.iter().cloned().partition(|result| result.role == Role::Filling);
+        let is_read_by_others = |stream: &str| others.iter().any(|other| other.query.stream == stream);
+        let filling: Vec<_> = filling
+            .into_iter()
+            .map(|result| (filler(&result), !is_read_by_others(&result.query.stream), vec![result]))
+            .collect();
+        std::iter::once((NAME.to_owned(), true, others))
+            .filter(|(_, _, results)| !results.is_empty())
+            .chain(filling)
+            .map(|(name, leads, results)| {
+                let is_read = |stream: &&ProcessStream| results.iter().any(|result| result.query.stream == stream.name);
+                let streams = self.plan.streams.iter().filter(is_read).cloned().collect();
+                let joins = |table: &String| {
+                    results.iter().flat_map(|result| &result.query.joins).any(|join| join.reference == *table)
+                };
+                let references = self.references.iter().filter(|(table, _)| joins(table));
+                let references = references.map(|(table, feed)| (table.clone(), feed.clone())).collect();
+                let plan = Arc::new(ProcessPlan { streams, results, ..(*self.plan).clone() });
+                Self { name, leads, plan, references, ..self.clone() }
+            })
+            .collect()
+    }
+
     /// Runs one epoch: claims it, restores the newest snapshot, and processes until the stop switch is thrown.
     pub(crate) fn run_epoch(&self) -> Result<()> {
         let mut session = Session::open(self)?;
         while !self.context.stop.is_set() {
             session.step()?;
-            self.context.status.step(NAME);
+            self.context.status.step(&self.name);
         }
         session.emit()?;
         session.save()?;
-        session.references.stopped(self, &session.engine.queries)
+        session.references.stopped(&session.engine.queries)
+    }
+
+    fn stand(&self) -> Stand<'_> {
+        Stand { stage: &self.name, done: "processed", accepts_loss: self.accepts_loss }
+    }
+
+    /// The newest good snapshot of a stage. A damaged or foreign one is passed over.
+    fn newest(&self, owner: &str) -> Result<Option<Snapshot>> {
+        let is_ours = |bytes: &[u8]| match SnapshotReader::open(bytes, owner, &self.plan.pipeline) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        let snapshot = self.snapshots.load_accepted(owner, is_ours)?;
+        for skipped in snapshot.iter().flat_map(|snapshot| &snapshot.skipped) {
+            tracing::warn!(%skipped, "a snapshot can't be used; the one before it is taken and the rest is replayed");
+        }
+        Ok(snapshot)
     }
 }
 
 impl<'a> Session<'a> {
     fn open(stage: &'a ProcessStage) -> Result<Self> {
-        let epoch = stage.snapshots.claim_epoch(NAME)?;
-        let snapshot = stage.snapshots.load(NAME)?;
-        for skipped in snapshot.iter().flat_map(|snapshot| &snapshot.skipped) {
-            tracing::warn!(%skipped, "a snapshot can't be used; the one before it is taken and the rest is replayed");
-        }
-        let bytes = snapshot.as_ref().map(|snapshot| snapshot.bytes.as_slice());
-        let mut references = References::open(stage, epoch)?;
+        let epoch = stage.snapshots.claim_epoch(&stage.name)?;
+        let validated = stage.plan.streams.iter().map(|stream| stream.topics.validated.as_str());
+        let topic_ids = positions::topic_ids(&Admin::new(&stage.context.connection)?, validated)?;
+        let mut references = References::open(&stage.snapshots, &stage.name, &stage.references, epoch)?;
         let plan = ProcessPlan { references: references.newest(), ..ProcessPlan::clone(&stage.plan) };
-        let mut engine = Engine::open(Arc::new(plan), stage.context.schemas.clone(), bytes)?;
-        let sequence = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
-        let mut assignment: Vec<_> = engine.inputs.iter().flat_map(StreamInput::assignment).collect();
-        for stream in &stage.plan.streams {
-            assignment.push((TopicPartition::new(stream.topics.progress.as_str(), 0), Start::Beginning));
+        let mut engine = Engine::new(Arc::new(plan), stage.context.schemas.clone(), &stage.name, topic_ids)?;
+        let snapshot = stage.newest(&stage.name)?;
+        if let Some(snapshot) = &snapshot {
+            engine.restore(&stage.name, &snapshot.bytes)?;
         }
-        let options = ReaderOptions { fetch_wait_ms: 100, ..ReaderOptions::default() };
+        let sequence = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
+        let adopted = Adopted::take(stage, &mut engine, &mut references)?;
+        let mut options = ReaderOptions { fetch_wait_ms: 100, ..ReaderOptions::default() };
+        if stage.name != NAME {
+            options.queued_bytes_max = FILL_QUEUED_BYTES_MAX;
+        }
         let mut reader = Reader::new(&stage.context.connection, &options)?;
-        check_starts(&reader, &assignment)?;
-        references.begin(stage, &mut engine.queries, |stream| validated_ends(stage, &reader, stream))?;
+        let mut ends = BTreeMap::new();
+        for stream in &stage.plan.streams {
+            let ranges = ranges(&reader, stream)?;
+            for query in engine.queries.iter_mut().filter(|query| query.stream() == stream.name) {
+                query.begin(&stage.stand(), &ranges)?;
+            }
+            ends.insert(stream.name.clone(), ranges.iter().map(|(_, (_, end))| *end).collect());
+        }
+        references.begin(&mut engine.queries, &ends)?;
+        engine.begin()?;
+        let mut assignment: Vec<_> = engine.inputs.iter().flat_map(StreamInput::assignment).collect();
+        for (stream, input) in stage.plan.streams.iter().zip(&engine.inputs) {
+            let progress = TopicPartition::new(stream.topics.progress.as_str(), 0);
+            assignment.push((progress, progress_start(stage, &reader, stream, input, &engine.queries)?));
+        }
         reader.assign(&assignment)?;
         let options = WriterOptions { linger_ms: 1, ..WriterOptions::default() };
         let writer = Writer::new(&stage.context.connection, &options)?;
+        let takeover = Takeover::new(stage, &reader)?;
+        // Where a new query begins is saved soon, too: from then on nothing before its position may be missing.
+        engine.is_saved = engine.queries.iter().all(|query| query.is_restored) && adopted.is_empty();
         let now = stage.context.clock.elapsed();
         let taken: Vec<(TopicPartition, i64)> = engine.positions().collect();
-        stage.context.status.set_published(&taken, &BTreeMap::new());
-        tracing::info!(%epoch, queries = engine.queries.len(), "the process stage starts");
+        if stage.leads {
+            stage.context.status.set_published(&taken, &BTreeMap::new());
+        }
+        tracing::info!(%epoch, stage = %stage.name, queries = engine.queries.len(), "the process stage starts");
         Ok(Self {
             stage,
             epoch,
@@ -126,6 +214,8 @@ impl<'a> Session<'a> {
             writer,
             engine,
             references,
+            takeover,
+            adopted,
             emitted_at: now,
             emit_every: stage.batch_interval,
             unacknowledged: None,
@@ -134,26 +224,46 @@ impl<'a> Session<'a> {
     }
 
     fn step(&mut self) -> Result<()> {
-        self.references.take_changes(self.stage, &mut self.engine.queries)?;
+        self.references.take_changes(&mut self.engine.queries)?;
         let clock = self.stage.context.clock.clone();
         let since_emit = clock.elapsed().saturating_sub(self.emitted_at);
         let wait = self.emit_every.saturating_sub(since_emit).max(Duration::from_millis(1));
         let wait = if self.engine.has_changed { wait } else { wait.max(Duration::from_millis(20)) };
         for block in self.reader.poll(model::limits::BATCH_RECORDS_MAX, wait)? {
             self.engine.take(&block)?;
+            if let Some(takeover) = &mut self.takeover {
+                takeover.read(&block);
+            }
         }
         let outage = self.reader.outage().map(|outage| format!("waiting for kafka: {outage}"));
-        self.stage.context.status.set_trouble(NAME, outage);
+        self.stage.context.status.set_trouble(&self.stage.name, outage);
         self.engine.apply_watermarks()?;
         if self.engine.has_changed && clock.elapsed().saturating_sub(self.emitted_at) >= self.emit_every {
             self.emit()?;
         }
         self.note_acknowledged()?;
         self.drain_if_wanted()?;
+        self.take_over()?;
         if !self.engine.is_saved && clock.elapsed().saturating_sub(self.saved_at) >= self.stage.checkpoint_interval {
             self.emit()?;
             self.save()?;
         }
+        Ok(())
+    }
+
+    /// Lets generations that have caught up take over from the ones before.
+    fn take_over(&mut self) -> Result<()> {
+        let Some(mut takeover) = self.takeover.take() else { return Ok(()) };
+        if takeover.is_due(self.stage, &self.engine) {
+            self.emit()?;
+            // Whoever takes it over then goes on from here, and not from the beginning.
+            self.save()?;
+            takeover.announce(self.stage, &self.engine, &self.reader)?;
+        }
+        if takeover.retire(self.stage, &mut self.engine.queries)? {
+            self.engine.is_saved = false;
+        }
+        self.takeover = Some(takeover);
         Ok(())
     }
 
@@ -176,12 +286,12 @@ impl<'a> Session<'a> {
         let status = &self.stage.context.status;
         if has_sent {
             self.unacknowledged = Some(positions);
-        } else {
+        } else if self.stage.leads {
             status.set_published(&positions, &BTreeMap::new());
         }
         for query in &mut self.engine.queries {
             let latest = query.take_latest(self.emitted_at);
-            status.set_query(&query.result.query.name, query.operator.metrics(), latest);
+            status.set_query(&query.result.name(), query.operator.metrics(), latest);
         }
     }
 
@@ -198,16 +308,18 @@ impl<'a> Session<'a> {
     fn acknowledge(&mut self) -> Result<()> {
         let Some(positions) = self.unacknowledged.take() else { return Ok(()) };
         let ends = self.writer.flush(FLUSH_TIMEOUT)?;
-        self.stage.context.status.set_published(&positions, &ends);
+        if self.stage.leads {
+            self.stage.context.status.set_published(&positions, &ends);
+        }
         Ok(())
     }
 
     /// Publishes every window's content, also of windows still open, once all records that the drain names are taken.
     fn drain_if_wanted(&mut self) -> Result<()> {
-        let Some(up_to) = self.stage.context.status.drain_wanted(NAME) else { return Ok(()) };
+        let Some(up_to) = self.stage.context.status.drain_wanted(&self.stage.name) else { return Ok(()) };
         let positions: BTreeMap<TopicPartition, i64> = self.engine.positions().collect();
         let is_reached =
-            up_to.iter().all(|(partition, &offset)| positions.get(partition).is_some_and(|&at| at >= offset));
+            up_to.iter().all(|(partition, &offset)| positions.get(partition).is_none_or(|&at| at >= offset));
         if !is_reached {
             return Ok(());
         }
@@ -215,7 +327,7 @@ impl<'a> Session<'a> {
         let has_sent = self.engine.drain(&self.writer)?;
         self.has_published(has_sent);
         self.save()?;
-        self.stage.context.status.set_drained(NAME, Drained { up_to });
+        self.stage.context.status.set_drained(&self.stage.name, Drained { up_to });
         Ok(())
     }
 
@@ -224,33 +336,37 @@ impl<'a> Session<'a> {
         self.acknowledge()?;
         self.sequence += 1;
         let bytes = self.engine.snapshot()?;
-        self.stage.snapshots.save(NAME, self.epoch, self.sequence, &bytes)?;
+        self.stage.snapshots.save(&self.stage.name, self.epoch, self.sequence, &bytes)?;
         self.references.saved(&self.engine.queries);
+        self.adopted.saved(&self.stage.snapshots)?;
         self.saved_at = self.stage.context.clock.elapsed();
         self.engine.is_saved = true;
         Ok(())
     }
 }
 
-/// A position below the start of the log means that records are gone which were never processed.
-pub(crate) fn check_starts(reader: &Reader, assignment: &[(TopicPartition, Start)]) -> Result<()> {
-    for (partition, start) in assignment {
-        let Start::Offset(offset) = *start else { continue };
-        let (first, end) = reader.range(partition)?;
-        // A query that has taken nothing yet begins with whatever is there.
-        if offset != 0 && !(first..=end).contains(&offset) {
-            return Err(Error::Position(format!(
-                "{partition} holds offsets {first} to {end}, but processing stands at {offset}: records were deleted before they were \
-                 processed, or the topic was made anew"
-            )));
-        }
-    }
-    Ok(())
+/// The offsets that each validated partition of a stream holds.
+fn ranges(reader: &Reader, stream: &ProcessStream) -> Result<Vec<(TopicPartition, (i64, i64))>> {
+    let range = |number| {
+        let partition = TopicPartition::new(stream.topics.validated.as_str(), number);
+        let range = reader.range(&partition)?;
+        Ok((partition, range))
+    };
+    (0..stream.topics.partitions).map(range).collect()
 }
 
-/// The next offset of each validated partition of a stream.
-fn validated_ends(stage: &ProcessStage, reader: &Reader, stream: &str) -> Result<Vec<i64>> {
-    let Some(stream) = stage.plan.streams.iter().find(|known| known.name == stream) else { return Ok(Vec::new()) };
-    let partition = |number| TopicPartition::new(stream.topics.validated.as_str(), number);
-    (0..stream.topics.partitions).map(|number| Ok(reader.range(&partition(number))?.1)).collect()
+/// Where to begin with a stream's progress: a query that goes on needs the watermarks from its position on, a new one all there are.
+fn progress_start(
+    stage: &ProcessStage,
+    reader: &Reader,
+    stream: &ProcessStream,
+    input: &StreamInput,
+    queries: &[queries::QueryRun],
+) -> Result<Start> {
+    if queries.iter().any(|query| query.stream() == stream.name && !query.is_restored) {
+        return Ok(Start::Beginning);
+    }
+    let context = &stage.context;
+    let topic = &stream.topics.progress;
+    Ok(Start::Offset(progress::start_for(&context.connection, reader, topic, &input.positions(), &context.stop)?))
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::Schemas;
+use model::{Schemas, TopicPartition};
 use process::{Emission, OperatorOptions, QueryOperator, Source};
 
 use super::engine::ProcessPlan;
 use super::input::Rows;
 use super::references::Versions;
 use crate::error::{Error, Result};
+use crate::run::positions::Stand;
 use crate::run::results::{Publisher, ResultTopic, Shown};
 use crate::run::sink::RecordSink;
 use crate::run::status::ShownRow;
@@ -33,6 +34,8 @@ impl Taken {
 pub(crate) struct QueryRun {
     pub(crate) operator: QueryOperator,
     pub(crate) taken: Vec<Taken>,
+    /// Whether it goes on from a snapshot.
+    pub(crate) is_restored: bool,
     pub(crate) watermark_us: Option<i64>,
     pub(crate) result: ResultTopic,
     /// The query with its generation, as the log of reference versions names it.
@@ -57,6 +60,7 @@ impl QueryRun {
         Ok(Self {
             operator,
             taken,
+            is_restored: false,
             watermark_us: None,
             result: result.clone(),
             key: format!("{} g{}", result.query.name, result.generation),
@@ -67,8 +71,28 @@ impl QueryRun {
         })
     }
 
+    /// Settles where it reads from in partitions with these offsets: one that is new begins with the first record that is there.
+    ///
+    /// # Errors
+    /// `Position` when it stands outside of a log.
+    pub(crate) fn begin(&mut self, stand: &Stand<'_>, ranges: &[(TopicPartition, (i64, i64))]) -> Result<()> {
+        for (taken, (partition, range)) in self.taken.iter_mut().zip(ranges) {
+            let from = if self.is_restored { stand.start(partition, taken.next_offset, *range)? } else { range.0 };
+            if from != taken.next_offset {
+                // What follows a gap doesn't follow what was taken last.
+                *taken = Taken { next_offset: from, last_raw_offset: -1 };
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn stream(&self) -> &str {
         &self.result.query.stream
+    }
+
+    /// Next validated offset of each partition.
+    pub(crate) fn positions(&self) -> Vec<i64> {
+        self.taken.iter().map(|taken| taken.next_offset).collect()
     }
 
     /// Takes the rows that it hasn't taken yet.

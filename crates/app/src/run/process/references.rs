@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::Epoch;
-use process::{LoggedVersion, ReferenceData, ReferenceLog, read_rows};
+use process::{LoggedVersion, ReferenceData, ReferenceLog, beyond_doubt, read_rows};
 use sql::Query;
+use state::SnapshotStore;
 
 use super::queries::QueryRun;
-use super::{NAME, ProcessStage};
 use crate::error::{Error, Result};
-use crate::run::references::Loaded;
+use crate::run::references::{Feed, Loaded};
 
 /// Versions of one table that a replay may need, at most: a further one waits for the next checkpoint, so that memory is bounded.
 const VERSIONS_MAX: usize = 8;
@@ -45,6 +45,10 @@ impl Versions {
 /// The stage's hold on the log.
 #[derive(Debug)]
 pub(crate) struct References {
+    snapshots: Arc<SnapshotStore>,
+    /// The stage, beside whose snapshots the log lies.
+    owner: String,
+    feeds: BTreeMap<String, Arc<Feed>>,
     versions: Versions,
     epoch: Epoch,
     sequence: u64,
@@ -59,18 +63,20 @@ pub(crate) struct References {
 }
 
 impl References {
-    /// Reads the log, and takes the newest load of each table that queries join.
-    pub(crate) fn open(stage: &ProcessStage, epoch: Epoch) -> Result<Self> {
-        let saved = stage.snapshots.load_log(NAME)?;
-        let sequence = saved.as_ref().map_or(0, |saved| saved.sequence);
-        let broken = |reason: String| Error::Internal(format!("the log of reference versions: {reason}"));
-        let log = match &saved {
-            Some(saved) => ReferenceLog::from_json(&saved.bytes).map_err(broken)?,
-            None => ReferenceLog::default(),
-        };
+    /// Reads the log of a stage, and takes the newest load of each table that its queries join.
+    pub(crate) fn open(
+        snapshots: &Arc<SnapshotStore>,
+        owner: &str,
+        feeds: &BTreeMap<String, Arc<Feed>>,
+        epoch: Epoch,
+    ) -> Result<Self> {
+        let (log, sequence) = read_log(snapshots, owner)?;
         let named = log.versions().into_iter().map(|(_, version)| version.hash).collect();
         let versions = Versions { log, data: BTreeMap::new() };
         let mut opened = Self {
+            snapshots: snapshots.clone(),
+            owner: owner.to_owned(),
+            feeds: feeds.clone(),
             versions,
             epoch,
             sequence,
@@ -79,7 +85,7 @@ impl References {
             in_doubt: BTreeMap::new(),
             floors: Default::default(),
         };
-        for (table, feed) in &stage.references {
+        for (table, feed) in feeds {
             if let Some(loaded) = feed.newest() {
                 opened.newest.insert(table.clone(), loaded);
             }
@@ -92,15 +98,28 @@ impl References {
         self.newest.iter().map(|(table, loaded)| (table.clone(), loaded.data.clone())).collect()
     }
 
-    /// Decides from where on the newest versions apply to the restored queries, and makes that durable. `end` gives the next offset of
-    /// each validated partition of a stream.
-    pub(crate) fn begin(
-        &mut self,
-        stage: &ProcessStage,
-        queries: &mut [QueryRun],
-        end: impl Fn(&str) -> Result<Vec<i64>>,
-    ) -> Result<()> {
-        if stage.references.is_empty() {
+    /// Takes over what the log of the stage that filled a query says of it, and the rows of those versions. It is durable once [`begin`]
+    /// has returned.
+    ///
+    /// [`begin`]: References::begin
+    pub(crate) fn adopt(&mut self, owner: &str, query: &str) -> Result<()> {
+        let (log, _) = read_log(&self.snapshots, owner)?;
+        if !self.versions.log.adopt(query, &log) {
+            return Ok(());
+        }
+        for (_, version) in self.versions.log.versions_of(query) {
+            if !self.named.contains(&version.hash) {
+                let rows = self.snapshots.content(owner, &version.hash)?;
+                self.snapshots.keep_content(&self.owner, &rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides from where on the newest versions apply to the restored queries, and makes that durable. `ends` has the next offset of each
+    /// validated partition of a stream, as of after this epoch was claimed.
+    pub(crate) fn begin(&mut self, queries: &mut [QueryRun], ends: &BTreeMap<String, Vec<i64>>) -> Result<()> {
+        if self.feeds.is_empty() {
             return Ok(());
         }
         for query in &*queries {
@@ -113,7 +132,7 @@ impl References {
             let from = match (is_known, stopped_at) {
                 (false, _) => vec![0; query.taken.len()],
                 (true, Some(stopped_at)) => stopped_at,
-                (true, None) => end(query.stream())?,
+                (true, None) => ends.get(query.stream()).cloned().unwrap_or_default(),
             };
             for table in tables(&query.result.query) {
                 let Some(version) = self.newest.get(table).map(|loaded| loaded.version()) else { continue };
@@ -122,23 +141,25 @@ impl References {
             self.in_doubt.insert(query.key.clone(), from);
         }
         self.floors = [None, Some(positions(queries))];
-        self.make_durable(stage)?;
+        self.make_durable()?;
         // What an earlier process kept and didn't come to name.
-        for orphan in stage.snapshots.contents(NAME)?.iter().filter(|hash| !self.named.contains(*hash)) {
-            stage.snapshots.forget_content(NAME, orphan)?;
+        for orphan in self.snapshots.contents(&self.owner)?.iter().filter(|hash| !self.named.contains(*hash)) {
+            self.snapshots.forget_content(&self.owner, orphan)?;
         }
-        self.load_missing(stage, queries)?;
+        self.load_missing(queries)?;
         self.share(queries);
         Ok(())
     }
 
     /// Takes new loads in, if there are any: they apply from where each query stands. Call it between two blocks of rows.
-    pub(crate) fn take_changes(&mut self, stage: &ProcessStage, queries: &mut [QueryRun]) -> Result<()> {
+    pub(crate) fn take_changes(&mut self, queries: &mut [QueryRun]) -> Result<()> {
         let mut has_changed = false;
-        for (table, feed) in &stage.references {
-            if self.newest.get(table).is_some_and(|newest| newest.data.version() == feed.version()) {
-                continue;
-            }
+        let is_new = |(table, feed): &(&String, &Arc<Feed>)| {
+            self.newest.get(*table).is_none_or(|newest| newest.data.version() != feed.version())
+        };
+        let found: Vec<_> =
+            self.feeds.iter().filter(is_new).map(|(table, feed)| (table.clone(), feed.clone())).collect();
+        for (table, feed) in &found {
             if self.held(table) >= VERSIONS_MAX {
                 self.forget_unneeded();
                 if self.held(table) >= VERSIONS_MAX {
@@ -148,10 +169,7 @@ impl References {
             let Some(loaded) = feed.newest() else { continue };
             let (version, rows) = (loaded.version(), loaded.data.batch().num_rows());
             for query in queries.iter().filter(|query| tables(&query.result.query).any(|joined| joined == table)) {
-                let in_doubt = self.in_doubt.get(&query.key).map(Vec::as_slice).unwrap_or_default();
-                let doubts = in_doubt.iter().copied().chain(std::iter::repeat(0));
-                let from: Vec<i64> =
-                    query.taken.iter().zip(doubts).map(|(taken, doubt)| taken.next_offset.max(doubt)).collect();
+                let from = beyond_doubt(&query.positions(), self.in_doubt(&query.key));
                 self.versions.log.apply(&query.key, table, &version, &from);
             }
             tracing::info!(table, version = version.number, rows, "a new version of a reference table");
@@ -159,7 +177,7 @@ impl References {
             has_changed = true;
         }
         if has_changed {
-            self.make_durable(stage)?;
+            self.make_durable()?;
             self.share(queries);
         }
         Ok(())
@@ -172,15 +190,19 @@ impl References {
     }
 
     /// Notes that the queries were stopped in order, and that their state is saved.
-    pub(crate) fn stopped(&mut self, stage: &ProcessStage, queries: &[QueryRun]) -> Result<()> {
-        if stage.references.is_empty() {
+    pub(crate) fn stopped(&mut self, queries: &[QueryRun]) -> Result<()> {
+        if self.feeds.is_empty() {
             return Ok(());
         }
         for (query, positions) in positions(queries) {
-            let in_doubt = self.in_doubt.get(&query).map(Vec::as_slice).unwrap_or_default();
-            self.versions.log.stop(&query, &positions, in_doubt);
+            let in_doubt = self.in_doubt(&query).to_vec();
+            self.versions.log.stop(&query, &positions, &in_doubt);
         }
-        self.make_durable(stage)
+        self.make_durable()
+    }
+
+    fn in_doubt(&self, query: &str) -> &[i64] {
+        self.in_doubt.get(query).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Versions of a table that are held in memory.
@@ -189,13 +211,13 @@ impl References {
     }
 
     /// Writes the log without what no replay needs, and then removes the contents that it no longer names.
-    fn make_durable(&mut self, stage: &ProcessStage) -> Result<()> {
+    fn make_durable(&mut self) -> Result<()> {
         self.forget_unneeded();
         let mut named = BTreeSet::new();
         for (table, version) in self.versions.log.versions() {
             if let Some(loaded) = self.newest.get(&table).filter(|loaded| loaded.hash == version.hash) {
                 if !self.named.contains(&version.hash) {
-                    stage.snapshots.keep_content(NAME, &process::write_rows(loaded.data.batch())?)?;
+                    self.snapshots.keep_content(&self.owner, &process::write_rows(loaded.data.batch())?)?;
                 }
                 self.versions.data.insert((table, version.number), loaded.data.clone());
             }
@@ -204,9 +226,9 @@ impl References {
         let internal = |reason: String| Error::Internal(format!("the log of reference versions: {reason}"));
         let bytes = self.versions.log.to_json().map_err(internal)?;
         self.sequence += 1;
-        stage.snapshots.save_log(NAME, self.epoch, self.sequence, &bytes)?;
+        self.snapshots.save_log(&self.owner, self.epoch, self.sequence, &bytes)?;
         for hash in self.named.difference(&named) {
-            stage.snapshots.forget_content(NAME, hash)?;
+            self.snapshots.forget_content(&self.owner, hash)?;
         }
         self.named = named;
         Ok(())
@@ -224,14 +246,14 @@ impl References {
     }
 
     /// Reads the versions that rows from the queries' positions on are joined with.
-    fn load_missing(&mut self, stage: &ProcessStage, queries: &[QueryRun]) -> Result<()> {
+    fn load_missing(&mut self, queries: &[QueryRun]) -> Result<()> {
         for query in queries {
             for table in tables(&query.result.query) {
                 for (partition, taken) in (0..).zip(&query.taken) {
                     let mut offset = Some(taken.next_offset);
                     while let Some(at) = offset {
                         if let Some(version) = self.versions.log.in_effect(&query.key, table, partition, at).cloned() {
-                            self.load(stage, table, &version)?;
+                            self.load(table, &version)?;
                         }
                         offset = self.versions.log.next_change(&query.key, partition, at);
                     }
@@ -241,14 +263,14 @@ impl References {
         Ok(())
     }
 
-    fn load(&mut self, stage: &ProcessStage, table: &str, version: &LoggedVersion) -> Result<()> {
+    fn load(&mut self, table: &str, version: &LoggedVersion) -> Result<()> {
         let key = (table.to_owned(), version.number);
         if self.versions.data.contains_key(&key) {
             return Ok(());
         }
         let missing = || Error::Internal(format!("the reference table {table} isn't there"));
-        let feed = stage.references.get(table).ok_or_else(missing)?;
-        let rows = read_rows(&stage.snapshots.content(NAME, &version.hash)?, &feed.schema).map_err(|error| {
+        let feed = self.feeds.get(table).ok_or_else(missing)?;
+        let rows = read_rows(&self.snapshots.content(&self.owner, &version.hash)?, &feed.schema).map_err(|error| {
             Error::Project(format!(
                 "reference table {table}: rows that were already processed are joined with its version {}, which had other columns: {error}; \
                  bring the columns back, or change the queries that join it so that they start anew",
@@ -266,6 +288,13 @@ impl References {
     }
 }
 
+/// The log of a stage with its number; an empty one if there never was one.
+fn read_log(snapshots: &SnapshotStore, owner: &str) -> Result<(ReferenceLog, u64)> {
+    let Some(saved) = snapshots.load_log(owner)? else { return Ok((ReferenceLog::default(), 0)) };
+    let broken = |reason: String| Error::Internal(format!("the log of reference versions: {reason}"));
+    Ok((ReferenceLog::from_json(&saved.bytes).map_err(broken)?, saved.sequence))
+}
+
 /// The tables that a query joins.
 fn tables(query: &Query) -> impl Iterator<Item = &str> {
     query.joins.iter().map(|join| join.reference.as_str())
@@ -273,6 +302,5 @@ fn tables(query: &Query) -> impl Iterator<Item = &str> {
 
 /// Where queries stand.
 fn positions(queries: &[QueryRun]) -> BTreeMap<String, Vec<i64>> {
-    let taken = |query: &QueryRun| query.taken.iter().map(|taken| taken.next_offset).collect();
-    queries.iter().map(|query| (query.key.clone(), taken(query))).collect()
+    queries.iter().map(|query| (query.key.clone(), query.positions())).collect()
 }

@@ -44,6 +44,11 @@ impl Watermarks {
         partition.pending.push_back((progress.validated_offset, watermark_us));
     }
 
+    /// The stream's watermark as it was last applied.
+    pub(crate) fn present(&self, stream: &str) -> Option<i64> {
+        stream_watermark_us(self.streams.get(stream)?.iter().map(|partition| partition.applied_us))
+    }
+
     /// Applies what has been read up to `positions` (next validated offset per partition) and gives the stream's watermark: the least
     /// over its partitions, `None` while one has none.
     pub(crate) fn apply(&mut self, stream: &str, positions: &[i64]) -> Option<i64> {

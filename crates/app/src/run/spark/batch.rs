@@ -9,7 +9,7 @@ use model::progress::stream_watermark_us;
 use spark::Session;
 use spark::print::{Read, batch_write};
 
-use super::{SparkStage, plan};
+use super::{NAME, SparkStage, plan};
 use crate::error::Result;
 use crate::run::results::ResultTopic;
 use crate::run::status::Drained;
@@ -21,12 +21,12 @@ pub(super) fn run(stage: &SparkStage) -> Result<()> {
     let mut session = stage.session(&format!("{}/drain/{}", stage.pipeline, std::process::id()))?;
     stage.is_up();
     while !stage.context.stop.wait(POLL) {
-        let Some(up_to) = stage.context.status.drain_wanted(crate::run::process::NAME) else { continue };
+        let Some(up_to) = stage.context.status.drain_wanted(NAME) else { continue };
         for result in &stage.results {
             write(stage, &mut session, result, &up_to)?;
             stage.is_up();
         }
-        stage.context.status.set_drained(crate::run::process::NAME, Drained { up_to });
+        stage.context.status.set_drained(NAME, Drained { up_to });
     }
     Ok(stage.runtime.block_on(session.close())?)
 }

@@ -131,7 +131,7 @@ fn watch(stage: &SparkStage, session: &mut Session, watched: &mut Watched<'_>) -
         watched.metrics.rows_in += progress.num_input_rows;
         watched.metrics.groups_open = progress.state_rows();
         watched.metrics.state_bytes = progress.state_bytes();
-        stage.context.status.set_query(name, watched.metrics, None);
+        stage.context.status.set_query(&watched.result.name(), watched.metrics, None);
     }
     if stage.runtime.block_on(session.status(&watched.query))?.is_active {
         return Ok(());

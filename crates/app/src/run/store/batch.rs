@@ -6,6 +6,7 @@ use model::{Progress, RecordBlock, TopicId, TopicPartition};
 use store::{PositionMove, RejectedRow, StoreBatch, Upserts};
 
 use crate::error::{Error, Result};
+use crate::run::progress;
 
 /// Gathers blocks.
 #[derive(Debug, Default)]
@@ -50,9 +51,8 @@ impl BatchBuilder {
     }
 
     pub(crate) fn progress(&mut self, stream: &str, block: &RecordBlock) -> Result<()> {
-        for value in block.values.iter().flatten() {
-            let progress = Progress::from_json(value)
-                .map_err(|error| Error::Position(format!("{} holds something else: {error}", block.topic)))?;
+        for progress in progress::parse(block) {
+            let progress = progress?;
             self.progress.insert((stream.to_owned(), progress.partition), progress);
         }
         Ok(())

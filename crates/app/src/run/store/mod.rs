@@ -8,27 +8,32 @@
 //! | `rejected` | rejected records as rows for people |
 //! | `batch` | what one transaction holds |
 //! | `commit` | the transaction that PostgreSQL is working on |
+//! | `swap` | lets views show a new generation when it has caught up |
 
 mod batch;
 mod commit;
 pub(crate) mod rejected;
 pub(crate) mod results;
+mod swap;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kafka::{Admin, Reader, ReaderOptions, Start};
 use model::{RecordBlock, TopicId, TopicPartition};
-use store::{PositionClaim, Store, TableSpec};
+use store::{GenerationNote, PositionClaim, Store, TableSpec};
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
+use crate::run::generations::{Generations, Role};
+use crate::run::positions::Stand;
 use crate::run::results::ResultTopic;
 use crate::run::topics::StreamTopics;
 use batch::BatchBuilder;
 use commit::Commits;
 use results::ResultReader;
+use swap::Swaps;
 
 pub(crate) const NAME: &str = "store";
 const POLL: Duration = Duration::from_millis(20);
@@ -47,8 +52,11 @@ pub(crate) struct StoreStage {
     pub(crate) streams: Vec<(String, StreamTopics)>,
     /// Results that are kept in tables.
     pub(crate) results: Vec<ResultTopic>,
+    pub(crate) generations: Generations,
     /// Records in one transaction at most.
     pub(crate) batch_rows: usize,
+    /// Whether to go on where records were deleted before they were stored.
+    pub(crate) accepts_loss: bool,
 }
 
 impl StoreStage {
@@ -57,12 +65,14 @@ impl StoreStage {
         self.store.migrate().await?;
         for result in &self.results {
             self.store.ensure_table(&result.table()).await?;
-            // A new generation fills a table of its own; the view leads to it from now on.
-            if result.generation > 1 {
+            // Mostly it does so already; not where an engine takes over at once, or the table wasn't kept until now.
+            if result.role == Role::Shown && result.generation > 1 {
                 self.store.show_in_view(&result.table()).await?;
             }
         }
-        Ok(())
+        let of_project = self.results.iter().filter(|result| result.query.name != project::pattern_limits::NAME);
+        let notes: Vec<GenerationNote> = of_project.map(note).collect();
+        Ok(self.store.note_generations(&notes).await?)
     }
 
     /// Runs one epoch: claims the positions, then stores until the stop switch is thrown. The last transaction has ended when it returns.
@@ -71,6 +81,17 @@ impl StoreStage {
         let stored = session.run();
         let ended = session.commits.finish();
         stored.and(ended.map(|_| ()))
+    }
+}
+
+fn note(result: &ResultTopic) -> GenerationNote {
+    GenerationNote {
+        query: result.query.name.clone(),
+        generation: result.generation,
+        table: result.name(),
+        topic: result.topic.clone(),
+        text: result.query.text.clone(),
+        is_filling: result.role == Role::Filling,
     }
 }
 
@@ -86,20 +107,27 @@ struct Session<'a> {
     /// The batch that is being filled, and since when.
     pending: BatchBuilder,
     pending_since: Duration,
+    swaps: Swaps,
 }
 
 impl<'a> Session<'a> {
     fn open(stage: &'a StoreStage) -> Result<Self> {
         let admin = Admin::new(&stage.context.connection)?;
+        let options = ReaderOptions { fetch_wait_ms: 100, ..ReaderOptions::default() };
+        let mut reader = Reader::new(&stage.context.connection, &options)?;
         let mut claims = Vec::new();
         let mut topic_ids = BTreeMap::new();
+        let mut ranges = BTreeMap::new();
         let topics = stage.results.iter().map(|result| result.topic.clone());
         let outputs = stage.streams.iter().flat_map(|(_, topics)| [topics.rejected.clone(), topics.progress.clone()]);
         for topic in topics.chain(outputs) {
             let info = admin.topic(&topic)?.ok_or_else(|| Error::Position(format!("topic {topic} doesn't exist")))?;
             for number in 0..info.partitions {
                 let partition = TopicPartition::new(topic.as_str(), number);
-                claims.push(PositionClaim { partition, topic_id: Some(info.id.clone()), start: 0 });
+                let range = reader.range(&partition)?;
+                ranges.insert(partition.clone(), range);
+                // A partition that nothing was stored of begins with the first record that is there.
+                claims.push(PositionClaim { partition, topic_id: Some(info.id.clone()), start: range.0 });
             }
             topic_ids.insert(topic, info.id);
         }
@@ -108,15 +136,18 @@ impl<'a> Session<'a> {
         let owned = writer.positions();
         let mut positions = BTreeMap::new();
         let mut assignment = Vec::new();
+        let stand = Stand { stage: NAME, done: "stored", accepts_loss: stage.accepts_loss };
         for claim in claims {
-            let offset = owned.get(&claim.partition).copied().unwrap_or(0);
-            // A partition that nothing was stored of begins with the first record that is there.
-            let start = if offset == 0 { Start::Beginning } else { Start::Offset(offset) };
+            let (offset, range) = match (owned.get(&claim.partition), ranges.get(&claim.partition)) {
+                (Some(&offset), Some(&range)) => (offset, range),
+                _ => return Err(Error::Internal(format!("{} was claimed and isn't owned", claim.partition))),
+            };
+            // Until the claim another writer went on, perhaps past the end that was seen before it.
+            let range = if offset > range.1 { reader.range(&claim.partition)? } else { range };
+            let start = Start::Offset(stand.start(&claim.partition, offset, range)?);
             assignment.push((claim.partition.clone(), start));
             positions.insert(claim.partition, offset);
         }
-        let options = ReaderOptions { fetch_wait_ms: 100, ..ReaderOptions::default() };
-        let mut reader = Reader::new(&stage.context.connection, &options)?;
         reader.assign(&assignment)?;
         let results = stage.results.iter().map(ResultReader::new).collect::<Result<_>>()?;
         stage.context.status.set_stored(&positions, &[], stage.context.clock.now_us());
@@ -130,6 +161,7 @@ impl<'a> Session<'a> {
             results,
             pending: BatchBuilder::default(),
             pending_since: Duration::ZERO,
+            swaps: Swaps::new(stage),
         })
     }
 
@@ -142,6 +174,7 @@ impl<'a> Session<'a> {
     }
 
     fn step(&mut self) -> Result<()> {
+        self.swaps.step(self.stage)?;
         self.read()?;
         let outage = self.reader.outage().map(|outage| format!("waiting for kafka: {outage}"));
         self.stage.context.status.set_trouble(NAME, outage.or_else(|| self.commits.trouble()));

@@ -1,0 +1,84 @@
+//! Swapping a query's view to a new generation once all is stored that its topic held when it had caught up.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::TopicPartition;
+
+use super::StoreStage;
+use crate::error::Result;
+use crate::run::generations::Role;
+use crate::run::results::ResultTopic;
+
+/// How often the record of generations is read while there is something to swap.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How long a swap that PostgreSQL refused is left alone.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+/// The generations whose views are still to be swapped.
+#[derive(Debug)]
+pub(super) struct Swaps {
+    waiting: Vec<Waiting>,
+    ask_at: Duration,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    result: ResultTopic,
+    not_before: Duration,
+}
+
+impl Swaps {
+    pub(super) fn new(stage: &StoreStage) -> Self {
+        let filling = stage.results.iter().filter(|result| result.role == Role::Filling);
+        let waiting = filling.map(|result| Waiting { result: result.clone(), not_before: Duration::ZERO }).collect();
+        Self { waiting, ask_at: Duration::ZERO }
+    }
+
+    /// Swaps what is due. Done again after a crash at any point, it comes to the same.
+    pub(super) fn step(&mut self, stage: &StoreStage) -> Result<()> {
+        let now = stage.context.clock.elapsed();
+        if self.waiting.is_empty() || now < self.ask_at {
+            return Ok(());
+        }
+        self.ask_at = now + ASK_EVERY;
+        let record = stage.generations.read()?;
+        let positions = stage.context.status.stored();
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            let result = &waiting.result;
+            let ends = record.caught_up_at(&result.query.name, result.generation);
+            if now >= waiting.not_before && ends.is_some_and(|ends| is_stored(&result.topic, ends, &positions)) {
+                if swap(stage, result)? {
+                    continue;
+                }
+                waiting.not_before = now + REFUSED_PAUSE;
+            }
+            self.waiting.push(waiting);
+        }
+        Ok(())
+    }
+}
+
+/// Lets the view show the generation; false if PostgreSQL refuses since others need the view as it is.
+fn swap(stage: &StoreStage, result: &ResultTopic) -> Result<bool> {
+    let (query, generation) = (&result.query.name, result.generation);
+    match stage.runtime.block_on(stage.store.show_in_view(&result.table())) {
+        Ok(()) => {}
+        Err(error @ store::Error::TableDiffers { .. }) => {
+            tracing::warn!(query, generation, %error, "the view stays with the generation before, which goes on");
+            stage.context.status.set_refused_view(query, true);
+            return Ok(false);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    stage.generations.shown(query, generation)?;
+    stage.context.status.set_refused_view(query, false);
+    tracing::info!(query, generation, "the view shows the new generation");
+    Ok(true)
+}
+
+fn is_stored(topic: &str, ends: &[i64], positions: &BTreeMap<TopicPartition, i64>) -> bool {
+    (0..).zip(ends).all(|(number, &end)| {
+        positions.get(&TopicPartition::new(topic, number)).is_some_and(|&position| position >= end)
+    })
+}
