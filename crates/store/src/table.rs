@@ -62,6 +62,7 @@ pub(crate) struct Column {
 pub(crate) struct Table {
     pub(crate) name: Identifier,
     pub(crate) view: Identifier,
+    pub(crate) generation: u32,
     pub(crate) columns: Vec<Column>,
     pub(crate) identity: Vec<Identifier>,
     pub(crate) time_column: Option<Identifier>,
@@ -102,6 +103,7 @@ impl Table {
         Ok(Self {
             name: Identifier::new(&spec.name)?,
             view: Identifier::new(&spec.view)?,
+            generation: spec.generation,
             time_column: spec.time_column.as_ref().map(|name| known(name, "time column")).transpose()?,
             columns,
             identity,

@@ -206,7 +206,8 @@ async fn copy_directly(
 
 /// Whether each row is the first and only version of its kind, so that one that is there already is the same or newer.
 fn has_single_versions(table: &Table, all: &[&Upserts]) -> bool {
-    let first = |version: &Version| version.generation <= 1 && version.rows <= 1;
+    // A table holds one generation.
+    let first = |version: &Version| version.generation <= table.generation && version.rows <= 1;
     table.is_row_by_row()
         && all.iter().all(|upserts| upserts.deletes.num_rows() == 0 && upserts.versions.iter().all(first))
 }
@@ -277,4 +278,46 @@ fn announcement(owner: &str, applied: &Applied) -> String {
         applied.tables.iter().filter(|(_, changed)| *changed > 0).map(|(name, _)| name.as_str()).collect();
     let text = serde_json::json!({ "owner": owner, "tables": tables }).to_string();
     if text.len() <= PAYLOAD_BYTES_MAX { text } else { r#"{"owner":null,"tables":null}"#.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use arrow_array::{Int32Array, Int64Array};
+    use arrow_schema::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::table::TableSpec;
+
+    #[test]
+    fn rows_of_a_later_generation_are_copied_straight_into_its_table_too() {
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("source_partition", DataType::Int32, false),
+            Field::new("source_offset", DataType::Int64, false),
+        ]));
+        let identity = ["source_partition", "source_offset"].map(str::to_owned).to_vec();
+        let spec = TableSpec {
+            name: "payments__g3".into(),
+            view: "payments".into(),
+            generation: 3,
+            schema: schema.clone(),
+            identity,
+            time_column: None,
+            comment: None,
+            column_comments: BTreeMap::new(),
+        };
+        let table = Table::new(&spec).unwrap();
+        let row =
+            || -> Vec<ArrayRef> { vec![Arc::new(Int32Array::from(vec![0])), Arc::new(Int64Array::from(vec![7]))] };
+        let is_single = |generation, rows| {
+            let batch = RecordBatch::try_new(schema.clone(), row()).unwrap();
+            let upserts = Upserts::rows(batch, vec![Version { generation, rows, is_final: true }]);
+            has_single_versions(&table, &[&upserts])
+        };
+        assert!(is_single(3, 1));
+        assert!(!is_single(3, 2));
+        assert!(!is_single(4, 1), "one that isn't this table's may replace what is there");
+    }
 }
