@@ -14,6 +14,9 @@ use crate::suggest;
 use crate::tree::{offset_of, parse, without_position};
 use crate::types;
 
+/// Least memory for a partition's remembered ids, in bytes. With less, nearly each id would be a file of its own on the disk.
+const DUPLICATES_MEMORY_MIN: u64 = 64_000;
+
 impl Loader {
     /// The streams that are right.
     pub(crate) fn streams(&mut self) -> Vec<Stream> {
@@ -37,6 +40,12 @@ impl Loader {
             let place = self.tree.key_place(&["streams", name, "duplicates"]);
             let message = format!("`streams.{name}` looks for duplicates without an `id`");
             let help = "add `id`: the column or columns that name a record";
+            self.found.push(Found::error(place, message).help(help));
+        }
+        if settings.duplicates.as_ref().is_some_and(|duplicates| duplicates.memory.0 < DUPLICATES_MEMORY_MIN) {
+            let place = self.tree.place(&["streams", name, "duplicates", "memory"]);
+            let message = format!("`streams.{name}.duplicates.memory` is too small: hardly an id stays in memory");
+            let help = "give each partition 64KB or more; without the setting it is 256MB";
             self.found.push(Found::error(place, message).help(help));
         }
         self.check_retention(name, settings);
