@@ -133,8 +133,8 @@ fn several_then_one(
     found
 }
 
-/// What each pattern's view must hold, as its columns in CSV.
-fn expected(name: &str, accounts: &BTreeMap<String, Vec<Payment>>) -> Vec<String> {
+/// What each pattern's view must hold, as its columns in CSV. Travel is impossible within so many minutes.
+fn expected(name: &str, travel_minutes: i64, accounts: &BTreeMap<String, Vec<Payment>>) -> Vec<String> {
     let mut out = Vec::new();
     for (account, all) in accounts {
         let only = |keep: fn(&Payment) -> bool| all.iter().filter(|row| keep(row)).cloned().collect::<Vec<_>>();
@@ -156,7 +156,7 @@ fn expected(name: &str, accounts: &BTreeMap<String, Vec<Payment>>) -> Vec<String
             "impossible_travel" => {
                 let rows = only(|row| row.channel != "online");
                 for pair in rows.windows(2) {
-                    if pair[0].country != pair[1].country && within(&pair[0], &pair[1], 10) {
+                    if pair[0].country != pair[1].country && within(&pair[0], &pair[1], travel_minutes) {
                         out.push(format!(
                             "{account},{},{},{},{}",
                             pair[0].country, pair[1].country, pair[0].id, pair[1].id
@@ -206,14 +206,13 @@ fn limits_counted(pipeline: &mut Supervised) -> u64 {
 }
 
 /// The matches of each pattern are those that plain loops find in the accepted payments, which are given back.
-fn assert_matches(project: &ProjectDir) -> BTreeMap<String, Vec<Payment>> {
+fn assert_matches(project: &ProjectDir, travel_minutes: i64) -> BTreeMap<String, Vec<Payment>> {
     let accounts = accepted(project);
-    assert_eq!(accounts.values().map(Vec::len).sum::<usize>(), PAYMENTS + ACCOUNTS, "all payments are accepted");
     assert!(accounts.values().flatten().all(|row| row.time_us >= DAY_S * 1_000_000));
     for (name, columns) in PATTERNS {
         let mut found = project.sql(&format!("SELECT {columns} FROM bi.{name}"));
         found.sort();
-        let expected = expected(name, &accounts);
+        let expected = expected(name, travel_minutes, &accounts);
         assert!(expected.len() > 10, "{name} has hardly a match: {expected:?}");
         assert_eq!(found, expected, "{name}");
         let identities =
@@ -246,7 +245,8 @@ fn patterns_from_start_to_end(column: Column) {
 
     let ended = project.run("up", &["--drain"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let accounts = assert_matches(&project);
+    let accounts = assert_matches(&project, 10);
+    assert_eq!(accounts.values().map(Vec::len).sum::<usize>(), PAYMENTS + ACCOUNTS, "all payments are accepted");
     // Nine payments are given up at a time; the last one of each account isn't below the watermark.
     let given_up: usize =
         accounts.iter().filter(|(account, _)| &***account < "a000010").map(|(_, all)| (all.len() - 1) / 9).sum();
@@ -317,7 +317,7 @@ fn two_processes_share_the_partitions(column: Column) {
     }
     let ended = project.run("up", &["--drain"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_matches(&project);
+    assert_matches(&project, 10);
 }
 
 #[test]
@@ -328,4 +328,59 @@ fn two_processes_share_the_partitions_on_the_embedded_systems() {
 #[test]
 fn two_processes_share_the_partitions_on_kafka() {
     two_processes_share_the_partitions(Column::Servers);
+}
+
+/// A pattern is changed, and the pipeline is killed again and again while the new generation fills.
+fn a_changed_pattern_fills_beside_the_one_before(column: Column) {
+    let project = ProjectDir::of_example("payments", BINARY, column);
+    let lines = payments(&mut Seeded::new(7));
+    let (first, second) = lines.split_at(PAYMENTS / 2);
+    let (first, second) = (write(&project, "first.csv", first), write(&project, "second.csv", second));
+    let drain = || {
+        let ended = project.run("up", &["--drain"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    };
+    let mut pipeline = project.up(&[]);
+    load(&project, &first);
+    pipeline.signal(Signal::SIGINT);
+    assert_eq!(pipeline.wait(DEADLINE).code(), Some(0), "{}", pipeline.tail());
+    let shown = "SELECT count(*) FROM bi.impossible_travel";
+    let before = project.sql_value(shown);
+
+    project.edit("patterns/impossible_travel.sql", "WITHIN INTERVAL '10 minutes'", "WITHIN INTERVAL '5 minutes'");
+    let states = "SELECT generation, state FROM ops.generations WHERE query = 'impossible_travel' ORDER BY 1";
+    let states_of_new =
+        "SELECT count(*) FROM ops.generations WHERE query = 'impossible_travel' AND generation = 2 AND state = 'shown'";
+    for run_ms in [300, 900, 1_500, 2_100] {
+        let mut pipeline = project.start("up", &[]);
+        pipeline.run_for(Duration::from_millis(run_ms));
+        pipeline.kill();
+        let found = project.sql_value(&format!("SELECT ({shown}), ({states_of_new})"));
+        assert!(
+            found == format!("{before},0") || (found.ends_with(",1") && !found.starts_with(&format!("{before},"))),
+            "{found}"
+        );
+    }
+    drain();
+    assert_eq!(project.sql(states), ["1,retired", "2,shown"]);
+    let after = project.sql_value(shown).parse::<u64>().unwrap();
+    assert!(after > 0 && after < before.parse().unwrap(), "{after} of {before}");
+    // The patterns stage takes over what was filled.
+    let mut pipeline = project.up(&[]);
+    load(&project, &second);
+    pipeline.signal(Signal::SIGINT);
+    assert_eq!(pipeline.wait(DEADLINE).code(), Some(0), "{}", pipeline.tail());
+    drain();
+    assert_matches(&project, 5);
+    assert_eq!(project.sql_value("SELECT max(generation) FROM results.impossible_travel__g2"), "2");
+}
+
+#[test]
+fn a_changed_pattern_on_the_embedded_systems() {
+    a_changed_pattern_fills_beside_the_one_before(Column::Embedded);
+}
+
+#[test]
+fn a_changed_pattern_on_kafka_and_a_postgresql_server() {
+    a_changed_pattern_fills_beside_the_one_before(Column::Servers);
 }

@@ -54,6 +54,9 @@ impl TestPatterns {
 }
 
 fn open(plan: &Arc<PatternPlan>, world: &World, snapshots: &BTreeMap<PartitionId, Vec<u8>>) -> Result<PatternEngine> {
-    let snapshot = |id| Ok(snapshots.get(&id).cloned());
-    PatternEngine::open(plan.clone(), world.schemas.clone(), &plan.partitions(), snapshot)
+    let snapshot = |id| Ok(snapshots.get(&id).cloned().into_iter().collect());
+    let mut engine =
+        PatternEngine::open(plan.clone(), world.schemas.clone(), BTreeMap::new(), &plan.partitions(), snapshot)?;
+    engine.begin()?;
+    Ok(engine)
 }

@@ -9,7 +9,6 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
-use crate::run::patterns;
 use crate::run::peers::Database;
 use crate::run::pipeline::{Pipeline, PipelineStream, Stage};
 use crate::run::results::ResultTopic;
@@ -45,16 +44,15 @@ pub(crate) type Watch<'a> = dyn FnMut(Left) -> Result<()> + 'a;
 pub(crate) fn drain(pipeline: &Pipeline, watch: &mut Watch<'_>) -> Result<()> {
     let validated = verdicts(pipeline, watch)?;
     let status = &pipeline.context.status;
-    let of_patterns = [patterns::NAME.to_owned()];
-    for (stage, names) in [(Stage::Process, pipeline.process_stages.as_slice()), (Stage::Patterns, &of_patterns)] {
+    for (stage, names) in [(Stage::Process, &pipeline.process_stages), (Stage::Patterns, &pipeline.pattern_stages)] {
         let up_to = read_by(pipeline, stage, &validated);
         if up_to.is_empty() {
             continue;
         }
         names.iter().for_each(|name| status.ask_drain(name, up_to.clone()));
         wait(pipeline, watch, stage, || {
-            let of_name = |name: &String| status.drained(name).is_some_and(|drained| drained.up_to == up_to);
-            let is_drained = names.iter().all(of_name);
+            let is_done = |name: &String| status.drained(name).is_some_and(|drained| drained.up_to == up_to);
+            let is_drained = names.iter().all(is_done);
             let taken = if stage == Stage::Process { status.processed() } else { status.matched() };
             // The last step, publishing, isn't counted in records.
             if is_drained { 0 } else { lacking(&up_to, &taken).max(1) }

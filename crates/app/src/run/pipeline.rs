@@ -65,6 +65,8 @@ pub(crate) struct Pipeline {
     pub(crate) generations: Generations,
     /// Names of the process stages that run.
     pub(crate) process_stages: Vec<String>,
+    /// Names of the patterns stage and of those that fill generations of patterns.
+    pub(crate) pattern_stages: Vec<String>,
     intake_threads: Vec<StageThread>,
     stages: BTreeMap<Stage, RunningStage>,
 }
@@ -106,10 +108,10 @@ impl PipelineStream {
 pub(crate) struct StartOptions {
     /// What Apache Spark does.
     pub(crate) work: Work,
-    /// Whether other processes may run the patterns stage too; else this one takes all partitions.
-    pub(crate) shares_patterns: bool,
     /// Whether to go on where records were deleted before a stage had read them.
     pub(crate) accepts_loss: bool,
+    /// Whether other processes may run the patterns stage too; else this one takes all partitions.
+    pub(crate) shares_patterns: bool,
 }
 
 impl From<Work> for StartOptions {
@@ -175,27 +177,16 @@ impl Pipeline {
             }
             running.insert(Stage::Process, RunningStage { stop: part.stop, threads });
         }
+        let mut pattern_stages = Vec::new();
         if stages.contains(&Stage::Patterns)
-            && let Some(stage) = patterns_stage(project, &context.part(), &streams, &results, snapshots)
+            && let Some(stage) = patterns_stage(project, &context.part(), &streams, &results, &generations, snapshots)
         {
-            let part = stage.context.clone();
             let group = how.shares_patterns.then(|| patterns_group(project));
-            let stage = PatternsStage { group, ..stage };
-            let threads = vec![spawn(&part, patterns::NAME, move || stage.run_epoch())?];
-            running.insert(Stage::Patterns, RunningStage { stop: part.stop, threads });
+            let stage = PatternsStage { group, accepts_loss: how.accepts_loss, ..stage };
+            running.insert(Stage::Patterns, start_patterns(stage, &mut pattern_stages)?);
         }
         if stages.contains(&Stage::Validate) {
-            let part = context.part();
-            let mut threads = Vec::new();
-            for (stream, settings) in streams.iter().zip(&project.streams) {
-                let stage = ValidateStage {
-                    accepts_loss: how.accepts_loss,
-                    ..validate_stage(project, &part, stream, settings)
-                };
-                let name = stage.name.clone();
-                threads.push(spawn(&part, &name, move || stage.run_epoch())?);
-            }
-            running.insert(Stage::Validate, RunningStage { stop: part.stop, threads });
+            running.insert(Stage::Validate, start_validation(project, &context.part(), &streams, how.accepts_loss)?);
         }
         let intake = context.part();
         Ok(Self {
@@ -205,6 +196,7 @@ impl Pipeline {
             results,
             generations,
             process_stages,
+            pattern_stages,
             intake_threads: Vec::new(),
             stages: running,
         })
@@ -316,6 +308,33 @@ fn spawn(context: &Context, name: &str, epoch: impl FnMut() -> Result<()> + Send
     supervise::spawn(name.to_owned(), context.stop.clone(), context.status.clone(), epoch)
 }
 
+/// Starts the patterns stage and those that fill generations; adds their names.
+fn start_patterns(stage: PatternsStage, names: &mut Vec<String>) -> Result<RunningStage> {
+    let (stop, mut threads) = (stage.context.stop.clone(), Vec::new());
+    for stage in stage.split() {
+        let (part, name) = (stage.context.clone(), stage.name.clone());
+        threads.push(spawn(&part, &name, move || stage.run_epoch())?);
+        names.push(name);
+    }
+    Ok(RunningStage { stop, threads })
+}
+
+/// Starts the validation of each stream.
+fn start_validation(
+    project: &Project,
+    context: &Context,
+    streams: &[PipelineStream],
+    accepts_loss: bool,
+) -> Result<RunningStage> {
+    let mut threads = Vec::new();
+    for (stream, settings) in streams.iter().zip(&project.streams) {
+        let stage = ValidateStage { accepts_loss, ..validate_stage(project, context, stream, settings) };
+        let name = stage.name.clone();
+        threads.push(spawn(context, &name, move || stage.run_epoch())?);
+    }
+    Ok(RunningStage { stop: context.stop.clone(), threads })
+}
+
 /// Makes the streams' topics and registers their schemas.
 pub(crate) fn lay_out_streams(project: &Project, context: &Context) -> Result<Vec<PipelineStream>> {
     let admin = Admin::new(&context.connection)?;
@@ -370,11 +389,11 @@ pub(crate) fn lay_out_in_memory(
         let topics = StreamTopics::of(prefix, &stream.name, stream.partitions);
         streams.push(PipelineStream::register(stream, topics, schemas)?);
     }
-    let results = project.queries.iter().map(|query| {
-        let stream = stream_of(project, query)?;
-        ResultTopic::of(prefix, Run::first(query.clone()), stream.partitions)
-    });
-    let mut results = results.collect::<Result<Vec<_>>>()?;
+    let mut results = Vec::new();
+    for query in &project.queries {
+        let partitions = stream_of(project, query)?.partitions;
+        results.push(ResultTopic::of(prefix, Run::first(query.clone()), partitions)?);
+    }
     results.extend(pattern_limits(project, prefix)?.map(|(_, limits)| limits));
     Ok((streams, results))
 }
@@ -390,8 +409,8 @@ fn pattern_limits<'p>(project: &'p Project, prefix: &str) -> Result<Option<(&'p 
 fn lay_out_results(project: &Project, context: &Context, generations: &Generations) -> Result<Vec<ResultTopic>> {
     let prefix = &project.settings.connections.kafka.topic_prefix;
     let mut results = generations.settle(project, prefix)?;
-    // What works these out runs one generation at a time.
-    let at_once = |result: &ResultTopic| result.is_pattern() || project.engine == Engine::Spark;
+    // Apache Spark runs one generation at a time.
+    let at_once = |result: &ResultTopic| !result.is_pattern() && project.engine == Engine::Spark;
     generations.take_over_at_once(&mut results, at_once)?;
     let mut specs = Vec::new();
     for result in &results {
@@ -517,16 +536,21 @@ fn patterns_stage(
     context: &Context,
     streams: &[PipelineStream],
     results: &[ResultTopic],
+    generations: &Generations,
     snapshots: Arc<SnapshotStore>,
 ) -> Option<PatternsStage> {
     let settings = &project.settings.process;
     Some(PatternsStage {
         context: context.clone(),
+        name: patterns::NAME.to_owned(),
         plan: Arc::new(PatternPlan::of(project, streams, results)?),
+        generations: generations.clone(),
         snapshots,
         batch_interval: settings.batch_interval.0,
         checkpoint_interval: settings.checkpoint_interval.0.max(Duration::from_millis(100)),
         group: None,
+        leads: true,
+        accepts_loss: false,
     })
 }
 

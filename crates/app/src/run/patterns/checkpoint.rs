@@ -1,11 +1,15 @@
 //! Positions and operator states of a partition out to a snapshot and in again.
 
+use std::collections::BTreeMap;
+
+use model::TopicId;
 use state::{CodecError, SnapshotReader, SnapshotWriter};
 
 use super::NAME;
 use super::partition::{PartitionRun, PatternRun};
 use super::plan::PatternPlan;
 use crate::error::Result;
+use crate::run::process::checkpoint::{TOPICS, check_topics, write_topics};
 use crate::run::process::queries::Taken;
 
 const POSITIONS_VERSION: u32 = 1;
@@ -21,8 +25,13 @@ fn fingerprint(plan: &PatternPlan, pattern: &PatternRun) -> String {
 }
 
 /// The bytes of a partition's snapshot.
-pub(super) fn write(plan: &PatternPlan, partition: &mut PartitionRun) -> Result<Vec<u8>> {
+pub(super) fn write(
+    plan: &PatternPlan,
+    topic_ids: &BTreeMap<String, TopicId>,
+    partition: &mut PartitionRun,
+) -> Result<Vec<u8>> {
     let mut writer = SnapshotWriter::new(NAME, &plan.pipeline);
+    write_topics(&mut writer, topic_ids)?;
     for pattern in &mut partition.patterns {
         let (name, print) = (section(pattern), fingerprint(plan, pattern));
         writer.section(&name, POSITIONS_VERSION, &print, |inner| -> std::result::Result<(), CodecError> {
@@ -35,11 +44,24 @@ pub(super) fn write(plan: &PatternPlan, partition: &mut PartitionRun) -> Result<
     Ok(writer.finish())
 }
 
-/// Restores a snapshot's bytes into a partition; a pattern that isn't in it starts from the beginning.
-pub(super) fn restore(plan: &PatternPlan, bytes: &[u8], partition: &mut PartitionRun) -> Result<()> {
+/// Restores a snapshot's bytes into the patterns of a partition that have no state yet; one that isn't in it starts from the beginning.
+///
+/// # Errors
+/// `Position` when a topic isn't the one that the snapshot's positions mean; a snapshot that can't be read.
+pub(super) fn restore(
+    plan: &PatternPlan,
+    topic_ids: &BTreeMap<String, TopicId>,
+    bytes: &[u8],
+    partition: &mut PartitionRun,
+) -> Result<()> {
     let mut reader = SnapshotReader::open(bytes, NAME, &plan.pipeline)?;
     while let Some(name) = reader.next_section()? {
-        let restored = match partition.patterns.iter_mut().find(|pattern| section(pattern) == name) {
+        if name == TOPICS {
+            check_topics(&mut reader, NAME, topic_ids)?;
+            continue;
+        }
+        let fresh = partition.patterns.iter_mut().filter(|pattern| !pattern.is_restored);
+        let restored = match fresh.into_iter().find(|pattern| section(pattern) == name) {
             Some(pattern) => restore_pattern(plan, &mut reader, pattern)?,
             None => false,
         };
@@ -65,5 +87,6 @@ fn restore_pattern(plan: &PatternPlan, reader: &mut SnapshotReader<'_>, pattern:
     reader.skip_section()?;
     pattern.operator.restore(reader)?;
     pattern.taken = taken;
+    pattern.is_restored = true;
     Ok(true)
 }

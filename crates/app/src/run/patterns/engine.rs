@@ -2,19 +2,21 @@
 //!
 //! `mod` drives it from Kafka, and `harness` from the log of a test.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kafka::Start;
-use model::{Progress, RecordBlock, Schemas, TopicPartition};
+use model::{RecordBlock, Schemas, TopicId, TopicPartition};
 use process::Metrics;
 
 use super::partition::PartitionRun;
 use super::plan::{PartitionId, PatternPlan};
 use super::{checkpoint, limits};
 use crate::error::{Error, Result};
+use crate::run::positions::Stand;
 use crate::run::process::input::StreamInput;
 use crate::run::process::queries::Taken;
+use crate::run::progress;
 use crate::run::results::{Publisher, ResultTopic, Shown};
 use crate::run::sink::RecordSink;
 
@@ -23,6 +25,8 @@ use crate::run::sink::RecordSink;
 pub(crate) struct PatternEngine {
     plan: Arc<PatternPlan>,
     schemas: Arc<dyn Schemas>,
+    /// Ids of the validated topics that its positions mean; empty where topics have none.
+    topic_ids: BTreeMap<String, TopicId>,
     inputs: Vec<StreamInput>,
     partitions: Vec<PartitionRun>,
     /// One per pattern, in the order of the plan's results, with the rows shown of it.
@@ -33,58 +37,90 @@ pub(crate) struct PatternEngine {
 }
 
 impl PatternEngine {
-    /// Takes up these partitions, each from its snapshot if there is one. A pattern that isn't in it starts from the beginning.
+    /// Takes up these partitions, each from its snapshots: the patterns that aren't in the first are looked for in the next. Inputs are
+    /// settled by [`begin`](Self::begin).
     ///
     /// # Errors
-    /// A snapshot of another pipeline or a damaged one, a plan that can't run, or a registry that is away.
+    /// A snapshot of another pipeline or a damaged one, a plan that can't run, a registry that is away; `Position` when a snapshot's positions
+    /// mean other topics.
     pub(crate) fn open(
         plan: Arc<PatternPlan>,
         schemas: Arc<dyn Schemas>,
+        topic_ids: BTreeMap<String, TopicId>,
         ids: &[PartitionId],
-        mut snapshot: impl FnMut(PartitionId) -> Result<Option<Vec<u8>>>,
+        mut snapshots: impl FnMut(PartitionId) -> Result<Vec<Vec<u8>>>,
     ) -> Result<Self> {
         let mut partitions = Vec::with_capacity(ids.len());
         for &id in ids {
             let mut partition = PartitionRun::new(&plan, id)?;
-            if let Some(bytes) = snapshot(id)? {
-                checkpoint::restore(&plan, &bytes, &mut partition)?;
+            for bytes in snapshots(id)? {
+                checkpoint::restore(&plan, &topic_ids, &bytes, &mut partition)?;
             }
             partitions.push(partition);
-        }
-        let mut inputs = Vec::with_capacity(plan.streams.len());
-        for (at, stream) in plan.streams.iter().enumerate() {
-            let taken = (0..stream.topics.partitions).map(|number| {
-                let run = partitions.iter().find(|run| run.id == PartitionId { stream: at, number });
-                run.and_then(PartitionRun::first_taken).unwrap_or(Taken::NOTHING)
-            });
-            let readers = plan.results.iter().filter(|result| result.query.stream == stream.name);
-            let columns: BTreeSet<&String> = readers.flat_map(|result| &result.query.input_columns).collect();
-            inputs.push(StreamInput::of(stream, columns.into_iter().cloned().collect(), taken.collect())?);
         }
         let publishers = plan.results.iter().map(|result| Ok((result.publisher(&*schemas)?, Shown::default())));
         let publishers = publishers.collect::<Result<Vec<_>>>()?;
         let limits = plan.limits.publisher(&*schemas)?;
-        Ok(Self { plan, schemas, inputs, partitions, publishers, limits, has_changed: false })
+        let inputs = Vec::new();
+        Ok(Self { plan, schemas, topic_ids, inputs, partitions, publishers, limits, has_changed: false })
     }
 
-    /// Where to read its partitions from, and the progress of their streams.
-    pub(crate) fn assignment(&self) -> Vec<(TopicPartition, Start)> {
-        let mut assignment = Vec::new();
-        for (at, (input, stream)) in self.inputs.iter().zip(&self.plan.streams).enumerate() {
-            let is_own = |partition: &TopicPartition| {
-                self.partitions.iter().any(|run| run.id == PartitionId { stream: at, number: partition.partition })
-            };
-            // A partition of which nothing was taken begins with whatever is there.
-            let start = |offset| if offset == 0 { Start::Beginning } else { Start::Offset(offset) };
-            let own = input.topic_positions().filter(|(partition, _)| is_own(partition));
-            let own = own.map(|(partition, offset)| (partition, start(offset)));
-            let before = assignment.len();
-            assignment.extend(own);
-            if assignment.len() > before {
-                assignment.push((TopicPartition::new(stream.topics.progress.as_str(), 0), Start::Beginning));
-            }
+    /// Holds the positions against what the validated partitions hold.
+    ///
+    /// # Errors
+    /// `Position` when one lies outside of its log; those of `range`.
+    pub(crate) fn check(
+        &mut self,
+        stand: &Stand<'_>,
+        range: impl Fn(&TopicPartition) -> Result<(i64, i64)>,
+    ) -> Result<()> {
+        for run in &mut self.partitions {
+            let Some(partition) = self.plan.validated(run.id) else { continue };
+            run.begin(stand, &partition, range(&partition)?)?;
+            // Where a new pattern begins is saved soon, too: from then on nothing before its position may be missing.
+            run.is_saved = run.patterns.iter().all(|pattern| pattern.is_restored);
         }
-        assignment
+        Ok(())
+    }
+
+    /// Settles where the inputs begin: with what the patterns haven't taken.
+    ///
+    /// # Errors
+    /// A schema that can't be read.
+    pub(crate) fn begin(&mut self) -> Result<()> {
+        for (at, stream) in self.plan.streams.iter().enumerate() {
+            let taken = (0..stream.topics.partitions).map(|number| {
+                let run = self.partitions.iter().find(|run| run.id == PartitionId { stream: at, number });
+                run.and_then(PartitionRun::first_taken).unwrap_or(Taken::NOTHING)
+            });
+            let readers = self.plan.results.iter().filter(|result| result.query.stream == stream.name);
+            let columns: BTreeSet<&String> = readers.flat_map(|result| &result.query.input_columns).collect();
+            self.inputs.push(StreamInput::of(stream, columns.into_iter().cloned().collect(), taken.collect())?);
+        }
+        Ok(())
+    }
+
+    /// Where to read its validated partitions from.
+    pub(crate) fn assignment(&self) -> Vec<(TopicPartition, Start)> {
+        self.positions().into_iter().map(|(partition, offset)| (partition, Start::Offset(offset))).collect()
+    }
+
+    /// The progress topics of its partitions' streams, each with what is known of the watermarks: the next validated offset of each partition, the
+    /// greatest of all for one that isn't here; `None` if a pattern starts from nothing, and needs all there are.
+    pub(crate) fn progress_read(&self) -> Vec<(&str, Option<Vec<i64>>)> {
+        let mut read = Vec::new();
+        for (stream, of) in self.plan.streams.iter().enumerate() {
+            let own = |number| self.partitions.iter().find(|run| run.id == PartitionId { stream, number });
+            let here: Vec<Option<&PartitionRun>> = (0..of.topics.partitions).map(own).collect();
+            if here.iter().all(Option::is_none) {
+                continue;
+            }
+            let is_known = here.iter().flatten().flat_map(|run| &run.patterns).all(|pattern| pattern.is_restored);
+            let first = |run: &PartitionRun| run.first_taken().map_or(0, |taken| taken.next_offset);
+            let positions = || here.iter().map(|run| run.map_or(i64::MAX, first)).collect();
+            read.push((of.topics.progress.as_str(), is_known.then(positions)));
+        }
+        read
     }
 
     /// Takes a block of a validated or a progress topic.
@@ -105,9 +141,8 @@ impl PatternEngine {
         }
         let stream = self.plan.streams.iter().position(|stream| *stream.topics.progress == *block.topic);
         let Some(at) = stream else { return Ok(()) };
-        for value in block.values.iter().flatten() {
-            let progress = Progress::from_json(value)
-                .map_err(|error| Error::Position(format!("{} holds something else: {error}", block.topic)))?;
+        for progress in progress::parse(block) {
+            let progress = progress?;
             let id = PartitionId { stream: at, number: progress.partition };
             if let Some(partition) = self.partitions.iter_mut().find(|run| run.id == id) {
                 partition.announce(&progress);
@@ -197,7 +232,16 @@ impl PatternEngine {
     pub(crate) fn snapshot(&mut self, id: PartitionId) -> Result<Vec<u8>> {
         let run = self.partitions.iter_mut().find(|run| run.id == id);
         let run = run.ok_or_else(|| Error::Internal(format!("partition {} isn't here", id.number)))?;
-        checkpoint::write(&self.plan, run)
+        checkpoint::write(&self.plan, &self.topic_ids, run)
+    }
+
+    /// Drops the patterns that aren't to run any more.
+    pub(crate) fn retain(&mut self, stays: impl Fn(&ResultTopic) -> bool) {
+        for run in &mut self.partitions {
+            let before = run.patterns.len();
+            run.patterns.retain(|pattern| self.plan.results.get(pattern.result).is_some_and(&stays));
+            run.is_saved &= run.patterns.len() == before;
+        }
     }
 
     /// Notes that a partition's snapshot is saved.

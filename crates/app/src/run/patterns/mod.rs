@@ -10,6 +10,7 @@
 //! | `partition` | the operators of one partition with their positions and its watermark |
 //! | `checkpoint` | positions and operator states of a partition out and in |
 //! | `sharing` | which partitions are this process's |
+//! | `takeover` | when a new generation has caught up, and when the one before it ends |
 //! | `limits` | the record of what patterns gave up: topic, table, rows |
 
 mod checkpoint;
@@ -18,21 +19,28 @@ mod limits;
 mod partition;
 mod plan;
 mod sharing;
+mod takeover;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka::{Reader, ReaderOptions, Start, Writer, WriterOptions};
+use kafka::{Admin, Reader, ReaderOptions, Start, Writer, WriterOptions};
 use model::{Epoch, TopicPartition};
-use state::SnapshotStore;
+use state::{SnapshotReader, SnapshotStore};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::run::context::Context;
+use crate::run::generations::{Generations, Role};
+use crate::run::positions::{self, Stand};
+use crate::run::process::ProcessStream;
+use crate::run::progress;
+use crate::run::results::ResultTopic;
 use crate::run::status::Drained;
 pub(crate) use engine::PatternEngine;
 pub(crate) use plan::{PartitionId, PatternPlan};
 use sharing::Share;
+use takeover::Takeover;
 
 pub(crate) const NAME: &str = "patterns";
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -41,27 +49,84 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(crate) struct PatternsStage {
     pub(crate) context: Context,
+    /// [`NAME`], or that of a generation that fills.
+    pub(crate) name: String,
     pub(crate) plan: Arc<PatternPlan>,
+    pub(crate) generations: Generations,
     pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) batch_interval: Duration,
     pub(crate) checkpoint_interval: Duration,
     /// The consumer group through which processes share the partitions; without it this one takes them all.
     pub(crate) group: Option<String>,
+    /// Whether the positions of its streams are those that others wait for: no other stage of patterns reads them ahead of it.
+    pub(crate) leads: bool,
+    /// Whether to go on where records were deleted before they were matched.
+    pub(crate) accepts_loss: bool,
+}
+
+/// The stage that fills a generation.
+fn filler(result: &ResultTopic) -> String {
+    format!("fill_{}", result.name())
+}
+
+/// Snapshots that must hold what was taken over before it is removed where it was: as many as are kept.
+const SNAPSHOTS: u32 = 2;
+
+/// A partition that this process has.
+#[derive(Debug)]
+struct Claim {
+    epoch: Epoch,
+    /// Number of the last snapshot.
+    sequence: u64,
+    /// Snapshots saved in this epoch.
+    saved: u32,
+    /// Under which names there are states of patterns that stages of their own have filled.
+    filled: Vec<String>,
 }
 
 /// One epoch of the stage.
 struct Session<'a> {
     stage: &'a PatternsStage,
-    /// Epoch of each partition, and the number of its last snapshot.
-    claims: BTreeMap<PartitionId, (Epoch, u64)>,
+    claims: BTreeMap<PartitionId, Claim>,
     reader: Reader,
     writer: Writer,
     engine: PatternEngine,
+    takeover: Option<Takeover>,
     emitted_at: Duration,
     saved_at: Duration,
 }
 
 impl PatternsStage {
+    /// One stage for these patterns, and one for each generation that fills: it reads from the beginning, and the others must not wait for it.
+    pub(crate) fn split(self) -> Vec<Self> {
+        let (filling, others): (Vec<_>, Vec<_>) =
+            self.plan.results.iter().cloned().partition(|result| result.role == Role::Filling);
+        let leads = |result: &ResultTopic| !others.iter().any(|other| other.query.stream == result.query.stream);
+        let filling: Vec<_> =
+            filling.into_iter().map(|result| (filler(&result), leads(&result), vec![result])).collect();
+        let all = std::iter::once((NAME.to_owned(), true, others)).chain(filling);
+        let stage = |(name, leads, results): (String, bool, Vec<ResultTopic>)| {
+            let is_read = |stream: &&ProcessStream| results.iter().any(|result| result.query.stream == stream.name);
+            let streams = self.plan.streams.iter().filter(is_read).cloned().collect();
+            let group = self.group.as_ref().map(|group| match name == NAME {
+                true => group.clone(),
+                false => format!("{group}-{name}"),
+            });
+            let plan = Arc::new(PatternPlan { streams, results, ..(*self.plan).clone() });
+            Self { name, plan, group, leads, ..self.clone() }
+        };
+        all.filter(|(.., results)| !results.is_empty()).map(stage).collect()
+    }
+
+    /// Whether it fills a generation.
+    fn is_filler(&self) -> bool {
+        self.name != NAME
+    }
+
+    fn stand(&self) -> Stand<'_> {
+        Stand { stage: &self.name, done: "matched", accepts_loss: self.accepts_loss }
+    }
+
     /// Runs one epoch: claims the partitions that are this process's, restores their newest snapshots, and matches until the stop switch is
     /// thrown. When the group gives it other partitions, it does so again with those.
     pub(crate) fn run_epoch(&self) -> Result<()> {
@@ -70,7 +135,7 @@ impl PatternsStage {
             let own = share.partitions();
             if own.is_empty() {
                 share.wait()?;
-                self.context.status.step(NAME);
+                self.context.status.step(&self.name);
                 continue;
             }
             match self.run_partitions(&own, &mut share) {
@@ -88,44 +153,82 @@ impl PatternsStage {
         let mut session = Session::open(self, own)?;
         while !self.context.stop.is_set() && !share.has_changed()? {
             session.step()?;
-            self.context.status.step(NAME);
+            self.context.status.step(&self.name);
         }
         session.emit()?;
         session.save()
     }
 
-    /// Claims a partition, and gives its newest good snapshot.
-    fn claim(&self, id: PartitionId) -> Result<(Epoch, Option<state::Snapshot>)> {
-        let owner = self.plan.owner(id);
+    /// Claims a partition. Gives the snapshots to go on from: its own, and what the patterns that aren't in it were filled with by stages of
+    /// their own.
+    fn claim(&self, id: PartitionId) -> Result<(Claim, Vec<Vec<u8>>)> {
+        let owner = self.plan.owner(&self.name, id);
         let epoch = self.snapshots.claim_epoch(&owner)?;
-        let snapshot = self.snapshots.load(&owner)?;
-        for skipped in snapshot.iter().flat_map(|snapshot| &snapshot.skipped) {
-            tracing::warn!(%skipped, "a snapshot can't be used; the one before it is taken and the rest is replayed");
+        let mut claim = Claim { epoch, sequence: 0, saved: 0, filled: Vec::new() };
+        let mut snapshots = Vec::new();
+        let fillers = self.plan.results.iter().filter(|_| !self.is_filler()).map(filler);
+        let fillers: Vec<String> = fillers.map(|filler| self.plan.owner(&filler, id)).collect();
+        for (at, owner) in std::iter::once(owner).chain(fillers).enumerate() {
+            let is_ours = |bytes: &[u8]| match SnapshotReader::open(bytes, NAME, &self.plan.pipeline) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.to_string()),
+            };
+            let Some(snapshot) = self.snapshots.load_accepted(&owner, is_ours)? else { continue };
+            for skipped in &snapshot.skipped {
+                tracing::warn!(%skipped, "a snapshot can't be used; the one before it is taken and the rest is replayed");
+            }
+            match at {
+                0 => claim.sequence = snapshot.sequence,
+                _ => claim.filled.push(owner),
+            }
+            snapshots.push(snapshot.bytes);
         }
-        Ok((epoch, snapshot))
+        Ok((claim, snapshots))
     }
 }
 
 impl<'a> Session<'a> {
     fn open(stage: &'a PatternsStage, ids: &[PartitionId]) -> Result<Self> {
+        let connection = &stage.context.connection;
+        let validated = stage.plan.streams.iter().map(|stream| stream.topics.validated.as_str());
+        let topic_ids = positions::topic_ids(&Admin::new(connection)?, validated)?;
         let mut claims = BTreeMap::new();
         let schemas = stage.context.schemas.clone();
-        let engine = PatternEngine::open(stage.plan.clone(), schemas, ids, |id| {
-            let (epoch, snapshot) = stage.claim(id)?;
-            claims.insert(id, (epoch, snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence)));
-            Ok(snapshot.map(|snapshot| snapshot.bytes))
+        let mut engine = PatternEngine::open(stage.plan.clone(), schemas, topic_ids, ids, |id| {
+            let (claim, snapshots) = stage.claim(id)?;
+            claims.insert(id, claim);
+            Ok(snapshots)
         })?;
         let options = ReaderOptions { fetch_wait_ms: 100, ..ReaderOptions::default() };
-        let mut reader = Reader::new(&stage.context.connection, &options)?;
-        let assignment = engine.assignment();
-        check_starts(&reader, &assignment)?;
+        let mut reader = Reader::new(connection, &options)?;
+        engine.check(&stage.stand(), |partition| Ok(reader.range(partition)?))?;
+        engine.begin()?;
+        let mut assignment = engine.assignment();
+        for (topic, known) in engine.progress_read() {
+            let start = match known {
+                Some(positions) => {
+                    Start::Offset(progress::start_for(connection, &reader, topic, &positions, &stage.context.stop)?)
+                }
+                None => Start::Beginning,
+            };
+            assignment.push((TopicPartition::new(topic, 0), start));
+        }
         reader.assign(&assignment)?;
         let options = WriterOptions { linger_ms: 1, ..WriterOptions::default() };
-        let writer = Writer::new(&stage.context.connection, &options)?;
-        stage.context.status.set_matched(engine.positions());
+        let writer = Writer::new(connection, &options)?;
+        let takeover = Takeover::new(stage, &engine, &reader)?;
         let now = stage.context.clock.elapsed();
-        tracing::info!(patterns = stage.plan.results.len(), partitions = ids.len(), "the patterns stage starts");
-        Ok(Self { stage, claims, reader, writer, engine, emitted_at: now, saved_at: now })
+        let (name, patterns, partitions) = (&stage.name, stage.plan.results.len(), ids.len());
+        tracing::info!(stage = %name, patterns, partitions, "the patterns stage starts");
+        let session = Self { stage, claims, reader, writer, engine, takeover, emitted_at: now, saved_at: now };
+        session.note_matched();
+        Ok(session)
+    }
+
+    fn note_matched(&self) {
+        if self.stage.leads {
+            self.stage.context.status.set_matched(self.engine.positions());
+        }
     }
 
     fn step(&mut self) -> Result<()> {
@@ -137,16 +240,32 @@ impl<'a> Session<'a> {
             self.engine.take(&block)?;
         }
         let outage = self.reader.outage().map(|outage| format!("waiting for kafka: {outage}"));
-        self.stage.context.status.set_trouble(NAME, outage);
+        self.stage.context.status.set_trouble(&self.stage.name, outage);
         self.engine.apply_watermarks()?;
         if self.engine.has_changed && clock.elapsed().saturating_sub(self.emitted_at) >= self.stage.batch_interval {
             self.emit()?;
         }
         self.drain_if_wanted()?;
+        self.take_over()?;
         let since_save = clock.elapsed().saturating_sub(self.saved_at);
         if since_save >= self.stage.checkpoint_interval && !self.engine.unsaved().is_empty() {
             self.emit()?;
             self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Lets generations that have caught up take over from the ones before.
+    fn take_over(&mut self) -> Result<()> {
+        let Some(mut takeover) = self.takeover.take() else { return Ok(()) };
+        if takeover.is_due(self.stage, &self.engine) {
+            self.emit()?;
+            // Whoever takes it over then goes on from here, and not from the beginning.
+            self.save()?;
+            takeover.announce(self.stage, &self.reader)?;
+        }
+        if !takeover.retire(self.stage, &mut self.engine)? {
+            self.takeover = Some(takeover);
         }
         Ok(())
     }
@@ -156,8 +275,8 @@ impl<'a> Session<'a> {
         if self.engine.emit(&self.writer)? {
             self.writer.flush(FLUSH_TIMEOUT)?;
         }
+        self.note_matched();
         let status = &self.stage.context.status;
-        status.set_matched(self.engine.positions());
         self.emitted_at = self.stage.context.clock.elapsed();
         let metrics = self.engine.metrics();
         for ((result, shown), metrics) in self.engine.shown().zip(metrics) {
@@ -170,41 +289,34 @@ impl<'a> Session<'a> {
     /// Publishes what is certain once all records that the drain names are taken, with the watermarks that go with them. A match that rows
     /// could still change isn't published.
     fn drain_if_wanted(&mut self) -> Result<()> {
-        let Some(up_to) = self.stage.context.status.drain_wanted(NAME) else { return Ok(()) };
+        let Some(up_to) = self.stage.context.status.drain_wanted(&self.stage.name) else { return Ok(()) };
         if !up_to.iter().all(|(partition, offset)| self.engine.has_settled(partition, *offset)) {
             return Ok(());
         }
         self.emit()?;
         self.save()?;
-        self.stage.context.status.set_drained(NAME, Drained { up_to });
+        self.stage.context.status.set_drained(&self.stage.name, Drained { up_to });
         Ok(())
     }
 
     /// Saves each partition that has changed, once everything published is acknowledged: the positions in it say that it is.
     fn save(&mut self) -> Result<()> {
         for id in self.engine.unsaved() {
-            let Some((epoch, sequence)) = self.claims.get_mut(&id) else { continue };
-            *sequence += 1;
+            let Some(claim) = self.claims.get_mut(&id) else { continue };
+            claim.sequence += 1;
             let bytes = self.engine.snapshot(id)?;
-            self.stage.snapshots.save(&self.stage.plan.owner(id), *epoch, *sequence, &bytes)?;
+            let owner = self.stage.plan.owner(&self.stage.name, id);
+            self.stage.snapshots.save(&owner, claim.epoch, claim.sequence, &bytes)?;
+            claim.saved += 1;
+            // Where processes share the partitions, another one may still fill on.
+            if claim.saved >= SNAPSHOTS && self.stage.group.is_none() {
+                for owner in claim.filled.drain(..) {
+                    self.stage.snapshots.forget(&owner)?;
+                }
+            }
             self.engine.saved(id);
         }
         self.saved_at = self.stage.context.clock.elapsed();
         Ok(())
     }
-}
-
-/// A position below the start of the log means that records are gone which were never matched.
-fn check_starts(reader: &Reader, assignment: &[(TopicPartition, Start)]) -> Result<()> {
-    for (partition, start) in assignment {
-        let Start::Offset(offset) = *start else { continue };
-        let (first, end) = reader.range(partition)?;
-        if !(first..=end).contains(&offset) {
-            return Err(Error::Position(format!(
-                "{partition} holds offsets {first} to {end}, but {NAME} stands at {offset}: records were deleted before they were \
-                 matched, or the topic was made anew; docs/recovery.md says how to start over"
-            )));
-        }
-    }
-    Ok(())
 }

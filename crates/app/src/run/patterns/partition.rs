@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
-use model::Progress;
+use model::{Progress, TopicPartition};
 use process::{PatternOperator, PatternOptions};
 
 use super::plan::{PartitionId, PatternPlan};
 use crate::error::Result;
+use crate::run::positions::Stand;
 use crate::run::process::input::Rows;
 use crate::run::process::queries::Taken;
 
@@ -20,6 +21,8 @@ pub(crate) struct PatternRun {
     /// Place of the pattern among the plan's results.
     pub(crate) result: usize,
     pub(crate) taken: Taken,
+    /// Whether it goes on from a snapshot.
+    pub(crate) is_restored: bool,
 }
 
 /// One partition while it runs.
@@ -50,9 +53,25 @@ impl PartitionRun {
                 ..PatternOptions::default()
             };
             let operator = PatternOperator::new(topic.query.clone(), options)?;
-            patterns.push(PatternRun { operator, result, taken: Taken::NOTHING });
+            patterns.push(PatternRun { operator, result, taken: Taken::NOTHING, is_restored: false });
         }
         Ok(Self { id, patterns, is_saved: true, announced: VecDeque::new(), announced_gap: 0, settled: None })
+    }
+
+    /// Settles where its patterns read from in a partition with these offsets: one that is new begins with the first record that is there.
+    ///
+    /// # Errors
+    /// `Position` when one stands outside of the log.
+    pub(crate) fn begin(&mut self, stand: &Stand<'_>, at: &TopicPartition, range: (i64, i64)) -> Result<()> {
+        for pattern in &mut self.patterns {
+            let next_offset = pattern.taken.next_offset;
+            let from = if pattern.is_restored { stand.start(at, next_offset, range)? } else { range.0 };
+            if from != next_offset {
+                // What follows a gap doesn't follow what was taken last.
+                pattern.taken = Taken { next_offset: from, last_raw_offset: -1 };
+            }
+        }
+        Ok(())
     }
 
     /// Where the pattern that has taken least stands.

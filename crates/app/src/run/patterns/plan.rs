@@ -57,9 +57,9 @@ impl PatternPlan {
         Some(TopicPartition::new(stream.topics.validated.as_str(), id.number))
     }
 
-    /// Name under which the epochs and snapshots of a partition are kept.
-    pub(crate) fn owner(&self, id: PartitionId) -> String {
+    /// Name under which a stage keeps the epochs and snapshots of a partition.
+    pub(crate) fn owner(&self, stage: &str, id: PartitionId) -> String {
         let stream = self.streams.get(id.stream).map_or("", |stream| stream.name.as_str());
-        format!("patterns-{stream}-{}", id.number)
+        format!("{stage}-{stream}-{}", id.number)
     }
 }

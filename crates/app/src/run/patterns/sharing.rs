@@ -10,6 +10,7 @@ use kafka::GroupMember;
 
 use super::{PartitionId, PatternPlan, PatternsStage};
 use crate::error::{Error, Result};
+use crate::run::topics::StreamTopics;
 
 /// Longest wait for the group.
 const WAIT: Duration = Duration::from_millis(100);
@@ -18,22 +19,32 @@ const WAIT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Share {
     plan: Arc<PatternPlan>,
+    is_filler: bool,
     member: Option<GroupMember>,
 }
 
 impl Share {
     /// Joins the group, if there is one.
     pub(super) fn open(stage: &PatternsStage) -> Result<Self> {
-        let topics: Vec<&str> = stage.plan.streams.iter().map(|stream| stream.topics.validated.as_str()).collect();
+        let is_filler = stage.is_filler();
+        // What fills a generation is for one process: that which is given the one partition of the progress topic.
+        let topic =
+            |topics: &'_ StreamTopics| if is_filler { topics.progress.clone() } else { topics.validated.clone() };
+        let topics: Vec<String> = stage.plan.streams.iter().map(|stream| topic(&stream.topics)).collect();
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         let member = stage.group.as_ref().map(|group| GroupMember::join(&stage.context.connection, group, &topics));
-        Ok(Self { plan: stage.plan.clone(), member: member.transpose()? })
+        Ok(Self { plan: stage.plan.clone(), is_filler, member: member.transpose()? })
     }
 
     /// The partitions that are this process's.
     pub(super) fn partitions(&self) -> Vec<PartitionId> {
         let mut all = self.plan.partitions();
         if let Some(member) = &self.member {
-            all.retain(|id| self.plan.validated(*id).is_some_and(|partition| member.partitions().contains(&partition)));
+            let is_given = |id: &PartitionId| match self.is_filler {
+                true => !member.partitions().is_empty(),
+                false => self.plan.validated(*id).is_some_and(|partition| member.partitions().contains(&partition)),
+            };
+            all.retain(is_given);
         }
         all
     }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::run::positions::Stand;
 
 /// Section with the ids of the topics that the positions mean.
-const TOPICS: &str = "topics";
+pub(crate) const TOPICS: &str = "topics";
 const TOPICS_VERSION: u32 = 1;
 const POSITIONS_VERSION: u32 = 1;
 
@@ -30,14 +30,7 @@ pub(crate) fn write(
     queries: &mut [QueryRun],
 ) -> Result<Vec<u8>> {
     let mut writer = SnapshotWriter::new(owner, pipeline);
-    writer.section(TOPICS, TOPICS_VERSION, "", |inner| -> std::result::Result<(), CodecError> {
-        inner.u64(topic_ids.len() as u64);
-        for (topic, id) in topic_ids {
-            inner.text(topic);
-            inner.text(&id.0);
-        }
-        Ok(())
-    })?;
+    write_topics(&mut writer, topic_ids)?;
     for query in queries {
         let (name, print) = (section(query), fingerprint(query));
         writer.section(&name, POSITIONS_VERSION, &print, |inner| -> std::result::Result<(), CodecError> {
@@ -51,6 +44,19 @@ pub(crate) fn write(
         query.operator.snapshot(&mut writer)?;
     }
     Ok(writer.finish())
+}
+
+/// Writes which topics the positions mean.
+pub(crate) fn write_topics(writer: &mut SnapshotWriter, topic_ids: &BTreeMap<String, TopicId>) -> Result<()> {
+    writer.section(TOPICS, TOPICS_VERSION, "", |inner| -> std::result::Result<(), CodecError> {
+        inner.u64(topic_ids.len() as u64);
+        for (topic, id) in topic_ids {
+            inner.text(topic);
+            inner.text(&id.0);
+        }
+        Ok(())
+    })?;
+    Ok(())
 }
 
 /// Restores a snapshot's bytes into the queries that have no state yet; one that isn't in it starts from the beginning.
@@ -84,7 +90,11 @@ pub(crate) fn restore(
 }
 
 /// Checks that the snapshot's positions mean the topics that are there now. Topics that nothing reads any more don't matter.
-fn check_topics(reader: &mut SnapshotReader<'_>, owner: &str, topic_ids: &BTreeMap<String, TopicId>) -> Result<()> {
+pub(crate) fn check_topics(
+    reader: &mut SnapshotReader<'_>,
+    owner: &str,
+    topic_ids: &BTreeMap<String, TopicId>,
+) -> Result<()> {
     let known = reader.section(TOPICS, TOPICS_VERSION, "", |inner, _| {
         let count = inner.count(2 * size_of::<u64>())?;
         let mut known = Vec::new();

@@ -12,7 +12,7 @@
 //! | `takeover` | when a new generation has caught up, and when the one before it ends |
 
 mod adopt;
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod engine;
 pub(crate) mod input;
 pub(crate) mod queries;
