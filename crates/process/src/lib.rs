@@ -22,6 +22,7 @@
 //! | `reference/` | reference tables, the join with them, and the log of their versions |
 //! | `rows` | joins and filter; row-by-row results |
 //! | `keys` | rows' keys as bytes with their hashes |
+//! | `place` | where a row stands: event time, partition, offset |
 //! | `window/assign` | which windows a row is in |
 //! | `window/groups` | the groups of one batch |
 //! | `window/table` | the groups of one window with their state |
@@ -29,7 +30,7 @@
 //! | `window/emit` | what is published when |
 //! | `window/snapshot` | state out and in |
 //! | `pattern/*` | rows of one partition matched with a row pattern |
-//! | `accumulator/*` | count, sum, average, least and greatest over columns |
+//! | `accumulator/*` | the aggregates over columns, a file for each kind of state |
 
 mod accumulator;
 mod bound;
@@ -40,6 +41,7 @@ mod metrics;
 mod operator;
 mod options;
 mod pattern;
+mod place;
 mod reference;
 mod rows;
 mod window;

@@ -8,7 +8,7 @@ use crate::bind::{Binder, Bound, Call, Reported};
 use crate::compile::{Parts, expression};
 use crate::diagnostic::Diagnostic;
 use crate::from::reported;
-use crate::lower::NORMALIZE;
+use crate::lower::normalized;
 use crate::plan::{Aggregate, AggregateCall, StreamTable, WINDOW_END, WINDOW_START, Window};
 use crate::select::{Column, Selected};
 use crate::typed::{Kind, Typed};
@@ -35,7 +35,7 @@ pub(crate) fn aggregate(binder: &mut Binder<'_>, selected: Selected, stream: &St
         return Err(Reported);
     }
     let mut over_row: Vec<Typed> = keys.iter().map(|(_, key)| key.clone()).collect();
-    over_row.extend(calls.iter().filter_map(|(_, call)| call.argument.clone()));
+    over_row.extend(calls.iter().flat_map(|(_, call)| call.argument.iter().chain(&call.order)).cloned());
     over_row.push(window.time.clone());
     let identity = [WINDOW_START.to_owned(), WINDOW_END.to_owned()]
         .into_iter()
@@ -74,9 +74,10 @@ pub(crate) fn aggregate(binder: &mut Binder<'_>, selected: Selected, stream: &St
 
 /// A call whose result is the column `name`.
 pub(crate) fn compiled_call(binder: &mut Binder<'_>, name: String, call: Call) -> Bound<AggregateCall> {
-    let Call { function, argument, result, nullable } = call;
+    let Call { function, argument, order, result, nullable } = call;
     let argument = argument.map(|argument| expression(binder, argument)).transpose()?;
-    Ok(AggregateCall { function, argument, result, nullable, name })
+    let order = order.map(|order| expression(binder, order)).transpose()?;
+    Ok(AggregateCall { function, argument, order, result, nullable, name })
 }
 
 fn no_window(binder: &mut Binder<'_>, stream: &StreamTable) -> Bound<Parts> {
@@ -133,8 +134,8 @@ fn named_keys(binder: &mut Binder<'_>, keys: &[Typed], columns: &[Column]) -> Bo
 fn named_calls(calls: &[Call], keys: &[(String, Typed)]) -> Vec<(String, Call)> {
     let mut named: Vec<(String, Call)> = Vec::new();
     for call in calls {
-        let argument = call.argument.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
-        let mut name = format!("{}({argument})", call.function.name());
+        let text = |tree: &Option<Typed>| tree.as_ref().map(ToString::to_string);
+        let mut name = call.function.display(text(&call.argument).as_deref(), text(&call.order).as_deref());
         while named.iter().any(|(known, _)| *known == name) || keys.iter().any(|(known, _)| *known == name) {
             name.push('\'');
         }
@@ -158,8 +159,7 @@ fn normal_key(binder: &mut Binder<'_>, key: Typed) -> Bound {
     let message = "groups of doubles are told apart by their last digit";
     let help = "round it to a decimal: CAST(… AS DECIMAL(10, 2))";
     binder.warnings.push(Diagnostic::new(key.span.clone(), message).with_help(help));
-    let (data_type, nullable, span) = (key.data_type.clone(), key.nullable, key.span.clone());
-    Ok(Typed { kind: Kind::Kernel(NORMALIZE, vec![key]), data_type, nullable, span })
+    Ok(normalized(key))
 }
 
 struct Grouping<'g, 'b, 'a> {

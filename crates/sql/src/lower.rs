@@ -122,6 +122,15 @@ fn comparable(tree: &Typed, schema: &Schema) -> Result<Physical> {
     Ok(kernel(NORMALIZE, vec![operand], tree))
 }
 
+/// A value whose equal doubles have equal bits.
+pub(crate) fn normalized(tree: Typed) -> Typed {
+    if tree.data_type != DataType::Float64 {
+        return tree;
+    }
+    let (data_type, nullable, span) = (tree.data_type.clone(), tree.nullable, tree.span.clone());
+    Typed { kind: Kind::Kernel(NORMALIZE, vec![tree]), data_type, nullable, span }
+}
+
 /// A double with one zero and one NaN.
 pub(crate) const NORMALIZE: Kernel = Kernel::function("normalize_double", |operands: &Operands, _| {
     // A column without either needs no copy.

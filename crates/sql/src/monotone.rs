@@ -46,7 +46,12 @@ fn only_turns_true(tree: &Typed, aggregate: &Aggregate) -> bool {
 fn moves(tree: &Typed, aggregate: &Aggregate) -> Moves {
     match &tree.kind {
         Kind::Column(name) => match aggregate.calls.iter().find(|call| call.name == *name).map(|call| call.function) {
-            Some(AggregateFunction::Count | AggregateFunction::CountStar | AggregateFunction::Max) => Moves::Up,
+            Some(
+                AggregateFunction::Count
+                | AggregateFunction::CountStar
+                | AggregateFunction::CountDistinct
+                | AggregateFunction::Max,
+            ) => Moves::Up,
             Some(AggregateFunction::Min) => Moves::Down,
             Some(_) => Moves::Anywhere,
             // Keys and windows are the group's own.

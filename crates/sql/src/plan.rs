@@ -183,14 +183,16 @@ pub struct Window {
     pub offset_us: i64,
 }
 
-/// One aggregate over the rows of a group. `FILTER (WHERE …)` and `count_if` are folded into the argument, so NULL arguments are
-/// skipped and that is all an operator has to know.
+/// One aggregate over the rows of a group. `FILTER (WHERE …)` and `count_if` are folded into the argument, or into the order where there
+/// is one, so NULL arguments (NULL orders) are skipped and that is all an operator has to know.
 #[derive(Debug, Clone)]
 pub struct AggregateCall {
     /// What is computed.
     pub function: AggregateFunction,
     /// Over what, evaluated on the row; `None` for `CountStar`.
     pub argument: Option<Expression>,
+    /// What `MinBy` and `MaxBy` go by, evaluated on the row; `None` for all others.
+    pub order: Option<Expression>,
     /// Type of the result, see [`AggregateFunction`].
     pub result: DataType,
     /// Whether the result can be NULL (all arguments of a group are NULL).
@@ -217,17 +219,92 @@ pub enum AggregateFunction {
     /// Mean of the arguments that aren't NULL; NULL if there are none.
     /// Decimal128(p, s) gives Decimal128(p + 4, s + 4), rounded half up (away from zero); numbers of other types give Float64.
     Avg,
+    /// Whether all arguments that aren't NULL are true: Boolean; NULL if there are none.
+    BoolAnd,
+    /// Whether one argument is true: Boolean; NULL if all are NULL.
+    BoolOr,
+    /// Standard deviation of a sample of Float64s: Float64; NULL for fewer than two.
+    StddevSamp,
+    /// Standard deviation of Float64s: Float64; NULL if there are none.
+    StddevPop,
+    /// Variance of a sample of Float64s: Float64; NULL for fewer than two.
+    VarSamp,
+    /// Variance of Float64s: Float64; NULL if there are none.
+    VarPop,
+    /// Different arguments that aren't NULL, exactly: Int64. In Spark `CAST(size(collect_set(x)) AS BIGINT)`, since its streams take no
+    /// DISTINCT in aggregates.
+    CountDistinct,
+    /// Different arguments that aren't NULL, by HyperLogLog with `2^bits` registers: Int64. The standard error is 1.04 / sqrt(2^bits), the
+    /// one asked for or less; up to an eighth of the registers the number is exact.
+    ApproxCountDistinct {
+        /// 4 to 16.
+        bits: u8,
+    },
+    /// A value of the argument's type whose rank is off by at most `rows / accuracy` from that of the percentile; NULL if there are none.
+    PercentileApprox {
+        /// The percentage in billionths, 0 to 10^9.
+        billionths: u32,
+        /// The reciprocal of the relative error, 1 to 1,000,000.
+        accuracy: u32,
+    },
+    /// The argument (also NULL) of the row whose `order` is least; rows whose order is NULL are skipped. Of equal orders the row that is
+    /// first by (event time, partition, offset). In Spark `min_by(x, IF(o IS NULL, NULL, struct(o, event_time, partition, offset)))`.
+    MinBy,
+    /// The argument of the row whose `order` is greatest, of equal ones the row that is last by (event time, partition, offset).
+    MaxBy,
+    /// The first `items_max` arguments that aren't NULL, by (event time, partition, offset): a list of the argument's type, empty if
+    /// there are none. In Spark `slice(transform(array_sort(collect_list(struct(event_time, partition, offset, x))), …), 1, items_max)`.
+    CollectList {
+        /// Most items, 1 to 10,000.
+        items_max: u32,
+    },
 }
 
 impl AggregateFunction {
     /// Name in SQL.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Count | Self::CountStar => "count",
+            Self::Count | Self::CountStar | Self::CountDistinct => "count",
             Self::Sum => "sum",
             Self::Min => "min",
             Self::Max => "max",
             Self::Avg => "avg",
+            Self::BoolAnd => "bool_and",
+            Self::BoolOr => "bool_or",
+            Self::StddevSamp => "stddev_samp",
+            Self::StddevPop => "stddev_pop",
+            Self::VarSamp => "var_samp",
+            Self::VarPop => "var_pop",
+            Self::ApproxCountDistinct { .. } => "approx_count_distinct",
+            Self::PercentileApprox { .. } => "percentile_approx",
+            Self::MinBy => "min_by",
+            Self::MaxBy => "max_by",
+            Self::CollectList { .. } => "collect_list",
+        }
+    }
+
+    /// Whether its result depends on where rows stand in their stream: by (event time, partition, offset).
+    pub fn needs_places(self) -> bool {
+        matches!(self, Self::MinBy | Self::MaxBy | Self::CollectList { .. })
+    }
+
+    /// Whether its result is a number of rows or values, 0 without any.
+    pub(crate) fn counts(self) -> bool {
+        matches!(self, Self::Count | Self::CountStar | Self::CountDistinct | Self::ApproxCountDistinct { .. })
+    }
+
+    /// A call of it, as people read it.
+    pub(crate) fn display(self, argument: Option<&str>, order: Option<&str>) -> String {
+        let (name, argument) = (self.name(), argument.unwrap_or("*"));
+        match self {
+            Self::CountDistinct => format!("count(DISTINCT {argument})"),
+            Self::ApproxCountDistinct { bits } => format!("{name}({argument}, 2^{bits} registers)"),
+            Self::PercentileApprox { billionths, accuracy } => {
+                format!("{name}({argument}, {}, {accuracy})", f64::from(billionths) / 1e9)
+            }
+            Self::MinBy | Self::MaxBy => format!("{name}({argument}, {})", order.unwrap_or("")),
+            Self::CollectList { items_max } => format!("slice({name}({argument}), 1, {items_max})"),
+            _ => format!("{name}({argument})"),
         }
     }
 }

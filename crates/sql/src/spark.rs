@@ -12,7 +12,7 @@ use crate::diagnostic::Diagnostic;
 use crate::expression::Expression;
 use crate::kernel::number_text;
 use crate::lower::NORMALIZE;
-use crate::plan::Query;
+use crate::plan::{AggregateFunction, Query};
 use crate::typed::{Kind, Typed};
 use crate::types;
 
@@ -40,12 +40,19 @@ pub fn refusals(query: &Query) -> Vec<Diagnostic> {
         }
     }
     let grouped = aggregate.iter().flat_map(|aggregate| {
-        let arguments = aggregate.calls.iter().filter_map(|call| call.argument.as_ref());
+        let arguments = aggregate.calls.iter().flat_map(|call| call.argument.iter().chain(&call.order));
         aggregate.keys.iter().map(|(_, key)| key).chain(arguments)
     });
     let of_joins = joins.iter().flat_map(|join| &join.stream_keys);
     let expressions = output.iter().map(|(_, value)| value).chain(of_joins).chain(filter).chain(grouped).chain(having);
     found.extend(expressions.flat_map(refusals_of));
+    for call in aggregate.iter().flat_map(|aggregate| &aggregate.calls) {
+        if let Some(reason) = refusal_of_aggregate(call.function) {
+            let span = call.argument.as_ref().map_or(0..0, |argument| argument.tree().span.clone());
+            let message = format!("`{}` isn't computed on Apache Spark yet: {reason}", call.function.name());
+            found.push(Diagnostic::new(span, message).with_help("use `engine: local`"));
+        }
+    }
     let names = row_schema.fields().iter().map(|field| field.name()).chain(output.iter().map(|(name, _)| name));
     if let Some(name) = names.into_iter().find(|name| name.starts_with(OWN_PREFIX)) {
         let message = format!("the column `{name}` begins with {OWN_PREFIX} as Tillstream's own do on Apache Spark");
@@ -103,6 +110,22 @@ fn refusal_of_node(tree: &Typed) -> Option<(&'static str, &'static str)> {
             Some(("fails where rounding gives more than 38 digits", "cast it to fewer digits"))
         }
         _ => None,
+    }
+}
+
+/// Why an aggregate isn't computed on Spark, if it isn't.
+fn refusal_of_aggregate(function: AggregateFunction) -> Option<&'static str> {
+    match function {
+        AggregateFunction::Count
+        | AggregateFunction::CountStar
+        | AggregateFunction::Sum
+        | AggregateFunction::Min
+        | AggregateFunction::Max
+        | AggregateFunction::Avg => None,
+        AggregateFunction::MinBy | AggregateFunction::MaxBy | AggregateFunction::CollectList { .. } => {
+            Some("it goes by the positions of rows, which aren't printed there")
+        }
+        _ => Some("it isn't proven that the result is the same"),
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) fn name(data_type: &DataType) -> String {
         DataType::Date32 => "date".to_owned(),
         DataType::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
         other if *other == timestamp() => "timestamp".to_owned(),
+        DataType::List(item) => format!("array<{}>", name(item.data_type())),
         other => other.to_string(),
     }
 }

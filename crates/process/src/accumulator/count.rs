@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::{Array as _, ArrayRef, Int64Array};
 use state::{CodecError, SnapshotReader, SnapshotWriter};
 
-use super::{Accumulator, check_groups, same};
+use super::{Accumulator, Input, check_groups, same};
 use crate::error::Cause;
 
 /// Counts rows, or rows whose argument isn't NULL.
@@ -20,8 +20,8 @@ impl Accumulator for Count {
         self.counts.resize(groups, 0);
     }
 
-    fn update(&mut self, argument: Option<&ArrayRef>, groups: &[u32]) -> Result<(), Cause> {
-        match argument.and_then(|argument| argument.logical_nulls()).filter(|nulls| nulls.null_count() > 0) {
+    fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {
+        match input.argument.and_then(|argument| argument.logical_nulls()).filter(|nulls| nulls.null_count() > 0) {
             None => groups.iter().for_each(|group| self.counts[*group as usize] += 1),
             Some(nulls) => {
                 for (group, valid) in groups.iter().zip(nulls.iter()) {

@@ -14,7 +14,7 @@ use arrow_array::{Array as _, ArrayRef, ArrowNativeTypeOp, BinaryArray, BooleanA
 use arrow_schema::{DataType, TimeUnit};
 use state::{CodecError, SnapshotReader, SnapshotWriter};
 
-use super::{Accumulator, check_groups, mismatch, required, same};
+use super::{Accumulator, Input, check_groups, mismatch, same};
 use crate::error::Cause;
 
 /// `min` or `max` of a column of this type; `None` if there is none.
@@ -76,7 +76,7 @@ fn offer<N: ArrowNativeTypeOp>(best: &mut Option<N>, value: N, wanted: Ordering)
 
 /// Spark has one NaN, greater than all numbers; Arrow's total order puts one with a sign bit below all, which is the one that x86
 /// computes for 0.0 / 0.0.
-fn one_nan(column: &ArrayRef) -> Option<ArrayRef> {
+pub(super) fn one_nan(column: &ArrayRef) -> Option<ArrayRef> {
     match column.data_type() {
         DataType::Float64 => {
             let nan = f64::from_bits(0x7ff8_0000_0000_0000);
@@ -97,8 +97,8 @@ impl<T: ArrowPrimitiveType + Debug> Accumulator for Numbers<T> {
         self.best.resize(groups, None);
     }
 
-    fn update(&mut self, argument: Option<&ArrayRef>, groups: &[u32]) -> Result<(), Cause> {
-        let argument = required(argument)?;
+    fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {
+        let argument = input.required()?;
         if argument.data_type() != &self.data_type {
             return Err(mismatch(&self.data_type, argument.data_type()));
         }
@@ -180,8 +180,8 @@ impl Accumulator for Truths {
         self.best.resize(groups, None);
     }
 
-    fn update(&mut self, argument: Option<&ArrayRef>, groups: &[u32]) -> Result<(), Cause> {
-        let argument = required(argument)?;
+    fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {
+        let argument = input.required()?;
         let column = argument.as_boolean_opt().ok_or_else(|| mismatch(&DataType::Boolean, argument.data_type()))?;
         column.iter().zip(groups).for_each(|(value, group)| self.offer(*group, value));
         Ok(())
@@ -262,8 +262,8 @@ impl Accumulator for Bytes {
         self.best.resize(groups, None);
     }
 
-    fn update(&mut self, argument: Option<&ArrayRef>, groups: &[u32]) -> Result<(), Cause> {
-        let argument = required(argument)?;
+    fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {
+        let argument = input.required()?;
         match argument.data_type() {
             DataType::Utf8 if self.is_text => {
                 for (value, group) in argument.as_string::<i32>().iter().zip(groups) {
@@ -322,6 +322,10 @@ impl Accumulator for Bytes {
 
     fn group_bytes(&self) -> usize {
         size_of::<Option<Box<[u8]>>>()
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.heap_bytes
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -12,7 +12,7 @@ use arrow_buffer::i256;
 use arrow_schema::DataType;
 use state::{CodecError, SnapshotReader, SnapshotWriter};
 
-use super::{Accumulator, check_groups, mismatch, required, same};
+use super::{Accumulator, Input, check_groups, mismatch, same};
 use crate::error::Cause;
 
 /// How values of one type add up.
@@ -161,8 +161,8 @@ impl<A: Addition> Accumulator for Totals<A> {
         self.cells.resize(groups, Cell::default());
     }
 
-    fn update(&mut self, argument: Option<&ArrayRef>, groups: &[u32]) -> Result<(), Cause> {
-        let argument = required(argument)?;
+    fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {
+        let argument = input.required()?;
         let cast;
         let column = if argument.data_type() == &self.source {
             argument

@@ -10,8 +10,9 @@ use sql::{AggregateCall, End, Expression, MatchValue, MatchValueKind, Pattern, R
 use super::attempt::variable;
 use super::key::KeyState;
 use super::store::{Place, RowStore};
-use crate::accumulator::accumulator;
+use crate::accumulator::{Input, accumulator};
 use crate::error::Cause;
+use crate::place::Places;
 
 /// A match, or what there is of one, seen from one of its rows.
 #[derive(Debug, Clone, Copy)]
@@ -168,7 +169,9 @@ fn aggregate(
         Some(argument) => Some(argument.evaluate(&store.batch(argument.columns(), &places)?)?),
         None => None,
     };
-    accumulator.update(argument.as_ref(), &groups)?;
+    // The check lets no aggregate through that goes by the places of rows.
+    let input = Input { argument: argument.as_ref(), order: None, places: &Places::default() };
+    accumulator.update(&input, &groups)?;
     let all: Vec<u32> = (0..).take(views.len()).collect();
     accumulator.evaluate(&all)
 }

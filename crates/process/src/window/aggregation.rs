@@ -12,10 +12,11 @@ use sql::{AggregateCall, Emit, Expression, Query};
 use super::assign::Windows;
 use super::groups::BatchGroups;
 use super::table::{Window, group_bytes_max};
-use crate::accumulator::{self, Accumulator};
+use crate::accumulator::{self, Accumulator, Input};
 use crate::error::Cause;
 use crate::keys::{KeyCodec, Keys};
 use crate::metrics::Metrics;
+use crate::place::Places;
 use crate::rows;
 
 /// The aggregate part of a query.
@@ -135,8 +136,8 @@ impl WindowAggregation {
         let keys: Result<Vec<ArrayRef>, _> = self.plan.keys.iter().map(|key| key.evaluate(&rows)).collect();
         self.plan.codec.encode(&keys?, rows.num_rows(), &mut self.scratch.keys)?;
         self.scratch.groups.assign(&self.scratch.panes, &self.scratch.keys)?;
+        self.aggregate_batch(&rows, &Places::of(&rows, partition, times))?;
         self.refuse_overflow(bytes_max)?;
-        self.aggregate_batch(&rows)?;
         let folded = self.merge_into_windows();
         self.scratch.keys.release();
         folded
@@ -163,10 +164,13 @@ impl WindowAggregation {
         let held = self.window_bytes;
         let cost = |group: u32| group_bytes_max(keys.get(groups.first_row(group)).map_or(0, <[u8]>::len), partials);
         let bound: usize = groups.panes().flat_map(|(_, members)| members).map(|group| cost(*group)).sum();
-        if held.saturating_add(bound.saturating_mul(self.plan.windows.per_row())) <= bytes_max {
+        // Values that are kept beside the groups may be new in each window.
+        let values: usize = partials.iter().map(|partial| partial.heap_bytes()).sum();
+        let values = values.saturating_mul(self.plan.windows.per_row());
+        if held.saturating_add(bound.saturating_mul(self.plan.windows.per_row())).saturating_add(values) <= bytes_max {
             return Ok(());
         }
-        let mut needed = held;
+        let mut needed = held.saturating_add(values);
         for (pane, members) in groups.panes() {
             for start in self.plan.windows.holding(pane) {
                 let window = self.windows.get(&start);
@@ -180,13 +184,14 @@ impl WindowAggregation {
         if needed > bytes_max { Err(Cause::StateFull { bytes: needed, bytes_max }) } else { Ok(()) }
     }
 
-    fn aggregate_batch(&mut self, rows: &RecordBatch) -> Result<(), Cause> {
+    fn aggregate_batch(&mut self, rows: &RecordBatch, places: &Places<'_>) -> Result<(), Cause> {
         let Scratch { groups, partials, .. } = &mut self.scratch;
         for (partial, call) in partials.iter_mut().zip(&self.plan.calls) {
             let argument = call.argument.as_ref().map(|argument| argument.evaluate(rows)).transpose()?;
+            let order = call.order.as_ref().map(|order| order.evaluate(rows)).transpose()?;
             partial.resize(0);
             partial.resize(groups.len());
-            partial.update(argument.as_ref(), &groups.of_row)?;
+            partial.update(&Input { argument: argument.as_ref(), order: order.as_ref(), places }, &groups.of_row)?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use sql::spark::name;
 use sql::{Aggregate, AggregateCall, AggregateFunction, Emit, Expression, Query, WINDOW_END, WINDOW_START, Window};
 
 use super::{Read, own};
+use crate::error::{Error, Result};
 use crate::print::relation::{filter, named, project, relation};
 use crate::print::sink::{IS_DELETED, VERSION};
 
@@ -14,7 +15,10 @@ const WINDOW: &str = "window";
 const ROWS: &str = "rows";
 
 /// Groups with the columns of the grouped batch, and the number of rows folded in.
-pub(super) fn groups(rows: Relation, aggregate: &Aggregate) -> Relation {
+///
+/// # Errors
+/// `Plan` for an aggregate that isn't computed on Spark.
+pub(super) fn groups(rows: Relation, query: &str, aggregate: &Aggregate) -> Result<Relation> {
     let Aggregate { window, keys, calls, grouped_schema: _ } = aggregate;
     let mut grouping = Vec::new();
     let mut columns = Vec::new();
@@ -37,7 +41,7 @@ pub(super) fn groups(rows: Relation, aggregate: &Aggregate) -> Relation {
     let mut aggregates = vec![named(&own(ROWS), "count(1)")];
     for (index, call) in calls.iter().enumerate() {
         let own_name = own(&format!("call{index}"));
-        aggregates.push(named(&own_name, &aggregate_call(call)));
+        aggregates.push(named(&own_name, &aggregate_call(query, call)?));
         columns.push((call.name.clone(), name(&own_name)));
     }
     columns.push((own(ROWS), name(&own(ROWS))));
@@ -48,18 +52,19 @@ pub(super) fn groups(rows: Relation, aggregate: &Aggregate) -> Relation {
         aggregate_expressions: aggregates,
         ..AggregateRelation::default()
     };
-    project(relation(RelType::Aggregate(Box::new(aggregate))), &columns)
+    Ok(project(relation(RelType::Aggregate(Box::new(aggregate))), &columns))
 }
 
-fn aggregate_call(call: &AggregateCall) -> String {
-    let AggregateCall { function, argument, result: _, nullable: _, name: _ } = call;
+fn aggregate_call(query: &str, call: &AggregateCall) -> Result<String> {
+    let AggregateCall { function, argument, order: _, result: _, nullable: _, name } = call;
     let argument = argument.as_ref().map_or_else(|| "1".to_owned(), Expression::to_spark);
     match function {
-        AggregateFunction::Count | AggregateFunction::CountStar => format!("count({argument})"),
-        AggregateFunction::Sum => format!("sum({argument})"),
-        AggregateFunction::Min => format!("min({argument})"),
-        AggregateFunction::Max => format!("max({argument})"),
-        AggregateFunction::Avg => format!("avg({argument})"),
+        AggregateFunction::Count | AggregateFunction::CountStar => Ok(format!("count({argument})")),
+        AggregateFunction::Sum => Ok(format!("sum({argument})")),
+        AggregateFunction::Min => Ok(format!("min({argument})")),
+        AggregateFunction::Max => Ok(format!("max({argument})")),
+        AggregateFunction::Avg => Ok(format!("avg({argument})")),
+        _ => Err(Error::Plan { query: query.to_owned(), reason: format!("`{name}` isn't computed on Spark yet") }),
     }
 }
 

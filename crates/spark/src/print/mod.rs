@@ -134,7 +134,7 @@ pub fn print(
     }
     let results = match aggregate {
         Some(aggregate) => {
-            let groups = grouping::groups(rows, aggregate);
+            let groups = grouping::groups(rows, name, aggregate)?;
             grouping::results(groups, query, having.as_ref(), output, read)
         }
         None => rows::results(rows, output),

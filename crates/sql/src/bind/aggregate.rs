@@ -1,34 +1,39 @@
-//! Aggregate calls, with Spark's result types.
+//! Aggregate calls.
 
 use std::ops::Range;
 
 use arrow_schema::DataType;
 use datafusion_common::ScalarValue;
-use sqlparser::ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments};
+use sqlparser::ast::{DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments};
 
-use super::{Binder, Bound, Place, a_type, case};
-use crate::diagnostic::Diagnostic;
+use super::{Binder, Bound, Place, Reported, case};
+use crate::lower::normalized;
 use crate::plan::AggregateFunction;
 use crate::typed::{Kind, Typed};
-use crate::types;
 
 /// An aggregate call of the query.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Call {
     pub(crate) function: AggregateFunction,
     pub(crate) argument: Option<Typed>,
+    pub(crate) order: Option<Typed>,
     pub(crate) result: DataType,
     pub(crate) nullable: bool,
 }
 
-/// Most digits that a decimal may have to be summed: 10^12 rows then fit 38 digits.
-const SUMMED_PRECISION_MAX: u8 = 26;
-
-/// What a name of an aggregate means; `count_if` counts a condition that is made NULL where it is false.
+/// What a name of an aggregate means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Named {
+    /// Of one value.
     Function(AggregateFunction),
+    /// Counts a condition, which is made NULL where it is false.
     CountIf,
+    /// A value and what it goes by.
+    By(AggregateFunction),
+    /// A value and how exactly.
+    ApproxCountDistinct,
+    /// A value, which percentile, and how exactly.
+    Percentile,
 }
 
 fn named(name: &str) -> Option<Named> {
@@ -38,55 +43,239 @@ fn named(name: &str) -> Option<Named> {
         "min" => Named::Function(AggregateFunction::Min),
         "max" => Named::Function(AggregateFunction::Max),
         "avg" | "mean" => Named::Function(AggregateFunction::Avg),
+        "bool_and" | "every" => Named::Function(AggregateFunction::BoolAnd),
+        "bool_or" | "some" | "any" => Named::Function(AggregateFunction::BoolOr),
+        "stddev" | "stddev_samp" | "std" => Named::Function(AggregateFunction::StddevSamp),
+        "stddev_pop" => Named::Function(AggregateFunction::StddevPop),
+        "variance" | "var_samp" => Named::Function(AggregateFunction::VarSamp),
+        "var_pop" => Named::Function(AggregateFunction::VarPop),
+        "min_by" => Named::By(AggregateFunction::MinBy),
+        "max_by" => Named::By(AggregateFunction::MaxBy),
+        "approx_count_distinct" => Named::ApproxCountDistinct,
+        "percentile_approx" | "approx_percentile" => Named::Percentile,
         "count_if" => Named::CountIf,
         _ => return None,
     })
 }
+
+/// Names of aggregates, for suggestions.
+pub(super) const NAMES: [&str; 15] = [
+    "count",
+    "count_if",
+    "sum",
+    "min",
+    "max",
+    "avg",
+    "bool_and",
+    "bool_or",
+    "stddev",
+    "variance",
+    "min_by",
+    "max_by",
+    "approx_count_distinct",
+    "percentile_approx",
+    "collect_list",
+];
 
 /// Whether a function is an aggregate.
 pub(super) fn is_aggregate(name: &str) -> bool {
     named(name).is_some()
 }
 
+/// Least and most bits of a HyperLogLog's register numbers.
+const SKETCH_BITS: std::ops::RangeInclusive<u8> = 4..=16;
+/// Standard error of `approx_count_distinct` if none is given, as Spark's.
+const DISTINCT_ERROR: f64 = 0.05;
+/// Accuracy of `percentile_approx` if none is given, as Spark's.
+const ACCURACY: u32 = 10_000;
+const ACCURACY_MAX: u32 = 1_000_000;
+
+/// An aggregate call's parts.
+struct Parts {
+    function: AggregateFunction,
+    argument: Option<Typed>,
+    order: Option<Typed>,
+}
+
 impl Binder<'_> {
     /// Binds an aggregate call; the result stands for its column.
     pub(super) fn aggregate(&mut self, name: &str, function: &Function, span: Range<usize>) -> Bound {
-        let Some(kind) = named(name) else { return Err(super::Reported) };
+        let Some(kind) = named(name) else { return Err(Reported) };
         self.aggregate_place(name, &span)?;
         let FunctionArguments::List(list) = &function.args else {
             return self.report(span, format!("`{name}` needs an argument"), format!("write {name}(column)"));
         };
-        if list.duplicate_treatment.is_some() {
-            let help = "group by that column as well and count the rows of the result, or leave DISTINCT out";
-            return self.report(
-                span,
-                format!("{name}(DISTINCT …) isn't supported: it would keep each value seen"),
-                help,
-            );
+        if !list.clauses.is_empty() {
+            let help =
+                "for the first or last value by time write min_by(value, event_time) or max_by(value, event_time)";
+            return self.report(span, format!("`{name}` takes no clause within its parentheses"), help);
         }
-        let [argument] = list.args.as_slice() else {
-            let message = format!("`{name}` takes one argument, and this has {}", list.args.len());
-            return self.report(span, message, "write one call for each column");
+        let is_distinct = match list.duplicate_treatment {
+            Some(DuplicateTreatment::Distinct) => true,
+            Some(DuplicateTreatment::All) | None => false,
         };
+        if is_distinct && kind != Named::Function(AggregateFunction::Count) {
+            let help = format!("write {name}(…), or count(DISTINCT …) for the number of different values");
+            return self.report(span, format!("{name}(DISTINCT …) isn't supported"), help);
+        }
         let filter =
             function.filter.as_ref().map(|filter| self.inside(|binder| binder.condition(filter, "FILTER (WHERE …)")));
-        let argument = self.argument(name, kind, argument, &span)?;
-        let filter = filter.transpose()?;
-        let (aggregate, argument) = match (kind, argument) {
-            (Named::CountIf, Some(condition)) => (AggregateFunction::Count, Some(one_where(condition, &span))),
-            (Named::CountIf, None) => {
-                return self.report(span, "`count_if` counts a condition", "write count_if(amount > 100)");
+        let parts = self.parts(name, kind, &list.args, &span)?;
+        let mut parts = filtered(parts, filter.transpose()?, &span);
+        if is_distinct {
+            parts = self.distinct(parts, &span)?;
+        }
+        self.call_of(parts, span)
+    }
+
+    /// The call of an aggregate with its type.
+    fn call_of(&mut self, parts: Parts, span: Range<usize>) -> Bound {
+        let Parts { function, argument, order } = parts;
+        let (argument, order) = (argument.map(normal_argument(function)), order.map(normalized));
+        let (result, nullable, argument) = self.aggregate_type(function, argument, order.as_ref(), &span)?;
+        Ok(self.register(Call { function, argument, order, result, nullable }, span))
+    }
+
+    /// What the arguments say, before FILTER.
+    fn parts(&mut self, name: &str, kind: Named, arguments: &[FunctionArg], span: &Range<usize>) -> Bound<Parts> {
+        let (first, further) = match (arguments, kind) {
+            ([first], Named::Function(_) | Named::CountIf | Named::ApproxCountDistinct) => (first, &[][..]),
+            ([first, further @ ..], Named::By(_)) if further.len() == 1 => (first, further),
+            ([first, further @ ..], Named::ApproxCountDistinct) if further.len() == 1 => (first, further),
+            ([first, further @ ..], Named::Percentile) if (1..=2).contains(&further.len()) => (first, further),
+            _ => return self.wrong_count(name, kind, arguments.len(), span),
+        };
+        let argument = self.argument(name, kind, first, span)?;
+        let plain = |function| Ok(Parts { function, argument: argument.clone(), order: None });
+        match kind {
+            Named::CountIf => {
+                let argument = argument.map(|condition| one_where(condition, span));
+                Ok(Parts { function: AggregateFunction::Count, argument, order: None })
             }
-            (Named::Function(AggregateFunction::Count), None) => (AggregateFunction::CountStar, None),
-            (Named::Function(function), argument) => (function, argument),
+            Named::Function(AggregateFunction::Count) if argument.is_none() => plain(AggregateFunction::CountStar),
+            Named::Function(function) => plain(function),
+            Named::By(function) => {
+                let order = further.first().map(|order| self.argument(name, kind, order, span)).transpose()?.flatten();
+                Ok(Parts { function, argument, order })
+            }
+            Named::ApproxCountDistinct => {
+                let error = match further.first() {
+                    Some(error) => {
+                        self.written_number(error, span, 0.001..=0.3, "the error of `approx_count_distinct`", "0.05")?
+                    }
+                    None => DISTINCT_ERROR,
+                };
+                plain(AggregateFunction::ApproxCountDistinct { bits: sketch_bits(error) })
+            }
+            Named::Percentile => {
+                let [percentage, accuracy @ ..] = further else { return Err(Reported) };
+                let what = "the percentage of `percentile_approx`";
+                let percentage = self.written_number(percentage, span, 0.0..=1.0, what, "0.95")?;
+                let accuracy = match accuracy.first() {
+                    Some(accuracy) => {
+                        let range = 1.0..=f64::from(ACCURACY_MAX);
+                        self.written_number(accuracy, span, range, "the accuracy of `percentile_approx`", "10000")?
+                    }
+                    None => f64::from(ACCURACY),
+                };
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "both ranges were checked")]
+                let (billionths, accuracy) = ((percentage * 1e9).round() as u32, accuracy as u32);
+                plain(AggregateFunction::PercentileApprox { billionths, accuracy })
+            }
+        }
+    }
+
+    fn wrong_count<T>(&mut self, name: &str, kind: Named, count: usize, span: &Range<usize>) -> Bound<T> {
+        let (takes, help) = match kind {
+            Named::Function(_) | Named::CountIf => ("one argument", "write one call for each column".to_owned()),
+            Named::By(_) => ("two arguments: a value and what it goes by", format!("write {name}(value, event_time)")),
+            Named::ApproxCountDistinct => ("a value and optionally an error", format!("write {name}(value)")),
+            Named::Percentile => {
+                ("a value, a percentage and optionally an accuracy", format!("write {name}(value, 0.95)"))
+            }
         };
-        let (aggregate, argument) = match (filter, argument) {
-            (None, argument) => (aggregate, argument),
-            (Some(filter), None) => (AggregateFunction::Count, Some(one_where(filter, &span))),
-            (Some(filter), Some(argument)) => (aggregate, Some(case(vec![(filter, argument)], None, span.clone()))),
+        self.report(span.clone(), format!("`{name}` takes {takes}, and this has {count}"), help)
+    }
+
+    /// A number that the query holds.
+    fn written_number(
+        &mut self,
+        argument: &FunctionArg,
+        span: &Range<usize>,
+        range: std::ops::RangeInclusive<f64>,
+        what: &str,
+        example: &str,
+    ) -> Bound<f64> {
+        let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else {
+            return self.report(span.clone(), format!("{what} is a number, written out"), format!("such as {example}"));
         };
-        let (result, nullable) = self.aggregate_result(aggregate, argument.as_ref(), &span)?;
-        Ok(self.register(Call { function: aggregate, argument, result, nullable }, span))
+        let bound = self.inside(|binder| binder.bind(expr))?;
+        let number = match bound.as_literal() {
+            Some(ScalarValue::Int32(Some(value))) => Some(f64::from(*value)),
+            Some(ScalarValue::Float64(Some(value))) => Some(*value),
+            Some(ScalarValue::Decimal128(Some(value), _, scale)) => Some(*value as f64 / 10f64.powi((*scale).into())),
+            _ => None,
+        };
+        match number {
+            Some(number) if range.contains(&number) => Ok(number),
+            _ => {
+                let message = format!("{what} is a number from {} to {}, written out", range.start(), range.end());
+                self.report(bound.span, message, format!("such as {example}"))
+            }
+        }
+    }
+
+    fn distinct(&mut self, parts: Parts, span: &Range<usize>) -> Bound<Parts> {
+        match (parts.function, &parts.argument) {
+            (AggregateFunction::Count, Some(_)) => Ok(Parts { function: AggregateFunction::CountDistinct, ..parts }),
+            _ => self.report(
+                span.clone(),
+                "DISTINCT needs a column to tell rows apart by",
+                "write count(DISTINCT column)",
+            ),
+        }
+    }
+
+    /// `array_join(slice(collect_list(text), 1, n), separator)`: the list, of at most n texts. `None` if the expression isn't one.
+    pub(super) fn collected(&mut self, list: &Expr) -> Bound<Option<Typed>> {
+        const HELP: &str = "write array_join(slice(collect_list(text), 1, 100), ', '): the first 100 by event time";
+        let span = self.span_of(list);
+        let (inner, bounds) = match called(list, "slice").as_deref() {
+            Some([inner, from, count]) => (*inner, Some((*from, *count))),
+            _ => (list, None),
+        };
+        let Some(arguments) = called(inner, "collect_list") else { return Ok(None) };
+        self.aggregate_place("collect_list", &span)?;
+        if self.pattern.is_some() {
+            let help = "write FIRST(…) or LAST(…), which go by the order of the match";
+            return self.report(span, "`collect_list` isn't supported in a pattern", help);
+        }
+        let Some((from, count)) = bounds else {
+            return self.report(span, "a list without a limit could grow beyond the memory", HELP);
+        };
+        let (from, count) = (self.bind(from)?, self.bind(count)?);
+        let items_max = match (from.as_literal(), count.as_literal()) {
+            (Some(ScalarValue::Int32(Some(1))), Some(ScalarValue::Int32(Some(count)))) => {
+                u32::try_from(*count).ok().filter(|count| (1..=10_000).contains(count))
+            }
+            _ => None,
+        };
+        let Some(items_max) = items_max else {
+            return self.report(span, "a list is cut by slice(list, 1, n) with n from 1 to 10000, written out", HELP);
+        };
+        let [value] = arguments.as_slice() else {
+            return self.report(span, "`collect_list` takes one argument", HELP);
+        };
+        let argument = self.inside(|binder| binder.bind(value))?;
+        let filter = match inner {
+            Expr::Function(Function { filter: Some(filter), .. }) => {
+                Some(self.inside(|binder| binder.condition(filter, "FILTER (WHERE …)"))?)
+            }
+            _ => None,
+        };
+        let function = AggregateFunction::CollectList { items_max };
+        let parts = filtered(Parts { function, argument: Some(argument), order: None }, filter, &span);
+        self.call_of(parts, span).map(Some)
     }
 
     fn aggregate_place(&mut self, name: &str, span: &Range<usize>) -> Bound<()> {
@@ -112,7 +301,7 @@ impl Binder<'_> {
         result
     }
 
-    /// The argument; `None` for `*` and for literals, which count every row.
+    /// An argument; `None` for `*` and for literals, which count every row.
     fn argument(
         &mut self,
         name: &str,
@@ -126,7 +315,7 @@ impl Binder<'_> {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
                 let bound = self.inside(|binder| match kind {
                     Named::CountIf => binder.condition(expr, "`count_if`"),
-                    Named::Function(_) => binder.bind(expr),
+                    _ => binder.bind(expr),
                 })?;
                 let counts_all = is_count && bound.as_literal().is_some_and(|value| !value.is_null());
                 Ok(if counts_all { None } else { Some(bound) })
@@ -137,59 +326,6 @@ impl Binder<'_> {
                 format!("write {name}(column)"),
             ),
         }
-    }
-
-    fn aggregate_result(
-        &mut self,
-        function: AggregateFunction,
-        argument: Option<&Typed>,
-        span: &Range<usize>,
-    ) -> Bound<(DataType, bool)> {
-        let Some(argument) = argument else { return Ok((DataType::Int64, false)) };
-        let name = function.name();
-        let sums = matches!(function, AggregateFunction::Sum | AggregateFunction::Avg);
-        if sums && argument.data_type == DataType::Float64 {
-            let message = format!("`{name}` over doubles depends on the order of the rows in its last digits");
-            let help = "sum money as decimals: CAST(… AS DECIMAL(18, 2))";
-            self.warnings.push(Diagnostic::new(span.clone(), message).with_help(help));
-        }
-        let result = match (function, &argument.data_type) {
-            (AggregateFunction::Count | AggregateFunction::CountStar, _) => return Ok((DataType::Int64, false)),
-            (AggregateFunction::Min | AggregateFunction::Max, DataType::Null | DataType::Binary) => {
-                let message = format!("`{name}` has no order to go by: this is {}", a_type(&argument.data_type));
-                return self.report(span.clone(), message, "give it a number, text, date or timestamp");
-            }
-            (AggregateFunction::Min | AggregateFunction::Max, other) => other.clone(),
-            (_, DataType::Decimal128(precision, _)) if *precision > SUMMED_PRECISION_MAX => {
-                let message = format!(
-                    "`{name}` over {} could overflow: 10^12 rows of it don't fit 38 digits",
-                    a_type(&argument.data_type)
-                );
-                let scale = types::as_decimal(&argument.data_type).map_or(0, |(_, scale)| scale.min(18));
-                let help = format!(
-                    "cast to fewer digits: {name}(CAST({argument} AS DECIMAL({SUMMED_PRECISION_MAX}, {scale})))"
-                );
-                return self.report(span.clone(), message, help);
-            }
-            (AggregateFunction::Sum, DataType::Decimal128(precision, scale)) => {
-                DataType::Decimal128(precision + 10, *scale)
-            }
-            (AggregateFunction::Avg, DataType::Decimal128(precision, scale)) => {
-                DataType::Decimal128(precision + 4, scale + 4)
-            }
-            (AggregateFunction::Sum, DataType::Int32 | DataType::Int64) => DataType::Int64,
-            (_, DataType::Int32 | DataType::Int64 | DataType::Float64) => DataType::Float64,
-            (_, other) => {
-                let message = format!("`{name}` needs numbers, and this is {}", a_type(other));
-                let help = match other {
-                    DataType::Boolean => format!("count them: count_if({argument})"),
-                    DataType::Utf8 => format!("make numbers of them: {name}(CAST({argument} AS DECIMAL(18, 2)))"),
-                    _ => "min and max take any type with an order".to_owned(),
-                };
-                return self.report(span.clone(), message, help);
-            }
-        };
-        Ok((result, argument.nullable))
     }
 
     fn register(&mut self, call: Call, span: Range<usize>) -> Typed {
@@ -220,4 +356,49 @@ impl Binder<'_> {
 fn one_where(condition: Typed, span: &Range<usize>) -> Typed {
     let one = Typed::literal(ScalarValue::Int32(Some(1)), span.clone());
     case(vec![(condition, one)], None, span.clone())
+}
+
+/// FILTER as NULLs of what is skipped where it is NULL.
+fn filtered(parts: Parts, filter: Option<Typed>, span: &Range<usize>) -> Parts {
+    let Parts { function, argument, order } = parts;
+    let Some(filter) = filter else { return Parts { function, argument, order } };
+    let only = |value: Typed| case(vec![(filter.clone(), value)], None, span.clone());
+    match (argument, order) {
+        (None, _) => Parts { function: AggregateFunction::Count, argument: Some(one_where(filter, span)), order: None },
+        (argument, Some(order)) => Parts { function, argument, order: Some(only(order)) },
+        (Some(argument), None) => Parts { function, argument: Some(only(argument)), order: None },
+    }
+}
+
+/// Values that are told apart need equal bits where they are equal.
+fn normal_argument(function: AggregateFunction) -> fn(Typed) -> Typed {
+    match function {
+        AggregateFunction::CountDistinct | AggregateFunction::ApproxCountDistinct { .. } => normalized,
+        _ => std::convert::identity,
+    }
+}
+
+/// Bits of the sketch whose standard error is this or less, by Spark's rule.
+fn sketch_bits(error: f64) -> u8 {
+    let bits = (2.0 * (1.106 / error).log2()).ceil();
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float becomes the nearest u8")]
+    let bits = bits as u8;
+    bits.clamp(*SKETCH_BITS.start(), *SKETCH_BITS.end())
+}
+
+/// The arguments if the expression is a plain call of this function.
+fn called<'e>(expr: &'e Expr, name: &str) -> Option<Vec<&'e Expr>> {
+    let Expr::Function(function) = expr else { return None };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let is_plain = function.over.is_none() && list.duplicate_treatment.is_none() && list.clauses.is_empty();
+    if !is_plain || !function.name.to_string().eq_ignore_ascii_case(name) {
+        return None;
+    }
+    list.args
+        .iter()
+        .map(|argument| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+            _ => None,
+        })
+        .collect()
 }

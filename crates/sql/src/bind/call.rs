@@ -94,6 +94,18 @@ impl Binder<'_> {
         if aggregate::is_aggregate(&name) {
             return self.aggregate(&name, function, span);
         }
+        if name == "array_join"
+            && let FunctionArguments::List(list) = &function.args
+            && let [
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(list)),
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(separator)),
+            ] = list.args.as_slice()
+            && let Some(list) = self.collected(list)?
+        {
+            let separator = self.bind(separator)?;
+            let arguments = Arguments { binder: self, name: "array_join", list: vec![list, separator], span };
+            return functions::array_join(arguments);
+        }
         if function.filter.is_some() {
             return self.report(
                 span,
@@ -133,7 +145,7 @@ impl Binder<'_> {
     /// A scalar function of the allow-list.
     fn scalar(&mut self, name: &str, arguments: &[&Expr], span: Range<usize>) -> Bound {
         let Some(function) = functions::find(name) else {
-            let known = functions::names().chain(["count", "sum", "min", "max", "avg", "count_if", "window"]);
+            let known = functions::names().chain(aggregate::NAMES).chain(["window"]);
             let help = match crate::diagnostic::nearest(name, known) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "the functions there are stand in docs/sql.md".to_owned(),

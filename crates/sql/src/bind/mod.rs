@@ -1,6 +1,7 @@
 //! sqlparser's expression trees as typed trees: names, types, implicit casts and the allow-list of constructs.
 
 mod aggregate;
+mod aggregate_type;
 mod call;
 mod literal;
 mod operator;

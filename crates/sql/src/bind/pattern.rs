@@ -330,7 +330,7 @@ impl Binder<'_> {
             Some(variable) => {
                 let set = self.variable_set(variable)?;
                 let function = AggregateFunction::CountStar;
-                (Call { function, argument: None, result: DataType::Int64, nullable: false }, Some(set))
+                (Call { function, argument: None, order: None, result: DataType::Int64, nullable: false }, Some(set))
             }
             None => {
                 let (bound, set) = self.of_one_row(|binder| binder.aggregate(name, function, span.clone()))?;
@@ -340,8 +340,12 @@ impl Binder<'_> {
         };
         let Some(scope) = &self.pattern else { return Err(Reported) };
         let set = set.unwrap_or(scope.universe);
-        let counts = matches!(call.function, AggregateFunction::Count | AggregateFunction::CountStar);
-        let nullable = call.nullable || !(counts || scope.is_there(set, is_final));
+        if call.function.needs_places() {
+            let message = format!("`{name}` isn't supported in a pattern");
+            let help = "write FIRST(…) or LAST(…), which go by the order of the match";
+            return self.report(span.clone(), message, help);
+        }
+        let nullable = call.nullable || !(call.function.counts() || scope.is_there(set, is_final));
         let data_type = call.result.clone();
         Ok(self.value(DraftKind::Aggregate(set, call), data_type, nullable, is_final, span))
     }
@@ -398,7 +402,7 @@ fn value_name(scope: &PatternScope, kind: &DraftKind, is_final: bool) -> String 
         DraftKind::MatchNumber => "MATCH_NUMBER()".to_owned(),
         DraftKind::Aggregate(set, call) => {
             let argument = call.argument.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
-            format!("{}({}{argument})", call.function.name(), scope.label(*set))
+            call.function.display(Some(&format!("{}{argument}", scope.label(*set))), None)
         }
         DraftKind::Row(place, row) => {
             let what = match row {

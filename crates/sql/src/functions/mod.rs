@@ -13,6 +13,7 @@ use arrow_schema::DataType;
 use datafusion_common::ScalarValue;
 
 pub(crate) use refused::refusal;
+pub(crate) use text::array_join;
 
 use crate::bind::{Binder, Bound, a_type, coerce};
 use crate::kernel::Kernel;
@@ -44,7 +45,7 @@ const GROUPS: [(&str, &[Function]); 4] = [
 ];
 
 /// Aggregates are bound elsewhere; these rows are for the reference.
-const AGGREGATES: [(&str, &str, &str); 7] = [
+const AGGREGATES: &[(&str, &str, &str)] = &[
     ("`count(*)`", "bigint", "rows"),
     ("`count(value)`", "bigint", "rows whose value isn't NULL"),
     ("`count_if(condition)`", "bigint", "rows for which the condition is true"),
@@ -59,6 +60,48 @@ const AGGREGATES: [(&str, &str, &str); 7] = [
         "`avg(number)`, `mean(number)`",
         "decimal(p+4,s+4); double",
         "mean; NULL if all are NULL. Decimals are rounded half up",
+    ),
+    ("`bool_and(condition)`, `every`", "boolean", "whether all that aren't NULL are true; NULL if all are NULL"),
+    ("`bool_or(condition)`, `some`, `any`", "boolean", "whether one is true; NULL if all are NULL"),
+    (
+        "`stddev(number)`, `stddev_samp`, `std`; `variance(number)`, `var_samp`",
+        "double",
+        "standard deviation and variance of a sample, computed as doubles; NULL for fewer than two values",
+    ),
+    (
+        "`stddev_pop(number)`; `var_pop(number)`",
+        "double",
+        "standard deviation and variance of all values, computed as doubles; NULL if all are NULL",
+    ),
+    (
+        "`count(DISTINCT value)`",
+        "bigint",
+        "different values that aren't NULL, exactly: each is kept as long as its window",
+    ),
+    (
+        "`approx_count_distinct(value, error)`",
+        "bigint",
+        "about how many different values; the standard error is 0.05 of it if none is given, and at least 0.001. Small numbers are exact",
+    ),
+    (
+        "`percentile_approx(number, percentage, accuracy)`, `approx_percentile`",
+        "as the value",
+        "a value whose rank is off by 1/accuracy of the rows at most; the percentage is from 0 to 1, the accuracy 10000 if none is given. Dates and timestamps have percentiles too",
+    ),
+    (
+        "`min_by(value, order)`",
+        "as the value",
+        "the value of the row whose order is least, of equal ones the first by event time, partition and offset; `min_by(value, event_time)` is the first value. Rows without an order are skipped, values may be NULL",
+    ),
+    (
+        "`max_by(value, order)`",
+        "as the value",
+        "the value of the row whose order is greatest, of equal ones the last by event time, partition and offset; `max_by(value, event_time)` is the last value",
+    ),
+    (
+        "`array_join(slice(collect_list(text), 1, n), separator)`",
+        "text",
+        "the first n texts that aren't NULL, by event time, partition and offset, with a separator between; n is 1 to 10000",
     ),
 ];
 
@@ -86,7 +129,7 @@ pub fn reference() -> String {
 
 fn write_reference(out: &mut String) -> std::fmt::Result {
     writeln!(out, "### Aggregates\n\n| call | result | gives |\n| --- | --- | --- |")?;
-    for (call, result, meaning) in AGGREGATES {
+    for (call, result, meaning) in AGGREGATES.iter() {
         writeln!(out, "| {call} | {result} | {meaning} |")?;
     }
     for (group, functions) in GROUPS {

@@ -136,6 +136,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
 ];
 
+/// A collected list as one text.
+pub(crate) fn array_join(mut arguments: Arguments<'_, '_>) -> Bound {
+    arguments.text(1)?;
+    arguments.call(kernels::ARRAY_JOIN, DataType::Utf8)
+}
+
 const fn function(
     name: &'static str,
     aliases: &'static [&'static str],

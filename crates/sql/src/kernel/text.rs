@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use arrow_array::builder::StringBuilder;
+use arrow_array::cast::AsArray as _;
 use arrow_array::types::Int32Type;
-use arrow_array::{ArrayRef, BooleanArray};
+use arrow_array::{Array as _, ArrayRef, BooleanArray};
 use arrow_schema::DataType;
-use datafusion_common::Result;
+use datafusion_common::{DataFusionError, Result};
 
 use super::{Kernel, Operands, collect};
 
@@ -24,6 +25,28 @@ pub(crate) const TRIM_START: Kernel =
 
 pub(crate) const TRIM_END: Kernel =
     Kernel::function("rtrim", |operands, _| slices(operands, |text| text.trim_end_matches(' ')));
+
+/// The texts of a list with a separator between.
+pub(crate) const ARRAY_JOIN: Kernel = Kernel::function("array_join", |operands, _| {
+    let lists = operands.expanded(0)?;
+    let lists =
+        lists.as_list_opt::<i32>().ok_or_else(|| DataFusionError::Internal("a list is something else".into()))?;
+    let separators = operands.texts(1)?;
+    build(operands, |row, out| {
+        let separator = separators.get(row)?;
+        if lists.is_null(row) {
+            return None;
+        }
+        let items = lists.value(row);
+        for (index, item) in items.as_string_opt::<i32>()?.iter().flatten().enumerate() {
+            if index > 0 {
+                out.push_str(separator);
+            }
+            out.push_str(item);
+        }
+        Some(())
+    })
+});
 
 fn slices(operands: &Operands, slice: fn(&str) -> &str) -> Result<ArrayRef> {
     let texts = operands.texts(0)?;
