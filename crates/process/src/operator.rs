@@ -16,8 +16,8 @@ use crate::reference::ReferenceData;
 use crate::rows::{Projection, RowPipeline};
 use crate::window::WindowAggregation;
 
-/// Layout of the snapshot's section.
-const SNAPSHOT_VERSION: u32 = 1;
+/// Layout of the snapshot's section. The first had no groups in doubt.
+const SNAPSHOT_VERSION: u32 = 2;
 
 /// Runs one query over the accepted rows of its stream.
 ///
@@ -130,6 +130,15 @@ impl QueryOperator {
         Ok(())
     }
 
+    /// Says whether rows may come that an earlier run has already folded and published past the snapshot. [`restore`](Self::restore) says
+    /// so itself; say it of an operator without a snapshot that isn't the first to run. Once all rows are there that the earlier run may
+    /// have read, say that it is over: the next emission deletes results that it published and that don't hold.
+    pub fn set_replaying(&mut self, is_replaying: bool) {
+        if let Results::Windows(windows) = &mut self.results {
+            windows.set_replaying(is_replaying);
+        }
+    }
+
     /// What is to be published since the last emission: row-by-row results, windows that are over, and, with `emit: changes`, each group of
     /// an open window that rows were folded into.
     ///
@@ -212,7 +221,7 @@ impl QueryOperator {
             &section(&self.query, self.options.generation),
             SNAPSHOT_VERSION,
             &self.fingerprint,
-            |inner, _| {
+            |inner, version| {
                 let count = inner.count(2 * size_of::<u64>())?;
                 let mut references = BTreeMap::new();
                 for _ in 0..count {
@@ -220,12 +229,13 @@ impl QueryOperator {
                 }
                 match results {
                     Results::Rows(projection) => projection.load(inner)?,
-                    Results::Windows(windows) => windows.load(inner)?,
+                    Results::Windows(windows) => windows.load(inner, version)?,
                 }
                 Ok::<_, Cause>(references)
             },
         );
         self.restored_references = read.map_err(|cause| cause.of(&self.query.name))?;
+        self.set_replaying(true);
         let present = self.rows.reference_versions();
         if self.restored_references != present {
             let (query, before) = (&self.query.name, &self.restored_references);

@@ -6,6 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{Payment, Published, SECOND, Table, operator, published, restore, save};
+use model::Version;
 use process::{QueryOperator, Source};
 use proptest::prelude::*;
 
@@ -204,6 +205,7 @@ fn check(shape: Shape, steps: Vec<Step>) {
         let snapshot = save(&mut restarted);
         restarted = operator(&text);
         restore(&mut restarted, &snapshot).unwrap();
+        restarted.set_replaying(false);
         snapshots.push((snapshot, restarted_offset));
         let expected = run(&mut steady, step, &mut offset);
         let found = run(&mut restarted, step, &mut restarted_offset);
@@ -215,7 +217,9 @@ fn check(shape: Shape, steps: Vec<Step>) {
     }
     assert_eq!(restarted_table, table);
 
-    // Crash at the end, replay from each snapshot: what is published again takes nothing back.
+    // Crash at the end, replay from each snapshot: what is published again takes nothing back. Results that never were may be deleted.
+    let standing = |table: &Table| table.rows.clone().into_iter().filter(|(_, (_, row))| row.is_some()).collect();
+    let expected: BTreeMap<String, (Version, Option<String>)> = standing(&table);
     for (at, (snapshot, offset)) in snapshots.into_iter().enumerate() {
         let mut replayed = operator(&text);
         restore(&mut replayed, &snapshot).unwrap();
@@ -225,7 +229,7 @@ fn check(shape: Shape, steps: Vec<Step>) {
                 replayed_table.apply(&found, false);
             }
         }
-        assert_eq!(replayed_table, table, "replay from step {at}");
+        assert_eq!(standing(&replayed_table), expected, "replay from step {at}");
     }
 
     let standing: BTreeMap<String, (u64, String)> = table

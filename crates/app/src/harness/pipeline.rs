@@ -179,6 +179,9 @@ impl<'p> TestPipeline<'p> {
     fn reopen(&mut self) -> Result<()> {
         self.engine = Engine::open(self.plan.clone(), self.world.schemas.clone(), self.snapshot.as_deref())?;
         self.progress_read.clear();
+        let ends = self.engine.positions().map(|(partition, _)| (partition.clone(), self.world.log.end(&partition)));
+        let ends = ends.collect();
+        self.engine.replay_up_to(ends);
         self.patterns.as_mut().map_or(Ok(()), |patterns| patterns.reopen(&self.world))
     }
 

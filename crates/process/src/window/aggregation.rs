@@ -27,6 +27,8 @@ pub(crate) struct WindowAggregation {
     pub(super) watermark_us: Option<i64>,
     /// Bytes of `windows`.
     pub(super) window_bytes: usize,
+    /// Whether rows may come that were folded, and published, before the last restart.
+    pub(super) is_replaying: bool,
     scratch: Scratch,
 }
 
@@ -104,7 +106,7 @@ impl WindowAggregation {
             partials: plan.accumulators()?,
             into: Vec::new(),
         };
-        Ok(Self { plan, windows: BTreeMap::new(), watermark_us: None, window_bytes: 0, scratch })
+        Ok(Self { plan, windows: BTreeMap::new(), watermark_us: None, window_bytes: 0, is_replaying: false, scratch })
     }
 
     /// Folds rows into their windows; before the first change it is known that none is late and that there is room.
@@ -217,6 +219,14 @@ impl WindowAggregation {
     /// Moves the watermark; it never goes back.
     pub(crate) fn advance(&mut self, watermark_us: i64) {
         self.watermark_us = Some(self.watermark_us.map_or(watermark_us, |present| present.max(watermark_us)));
+    }
+
+    /// Says whether rows may come that were published before.
+    pub(crate) fn set_replaying(&mut self, is_replaying: bool) {
+        self.is_replaying = is_replaying;
+        if !is_replaying {
+            self.windows.values_mut().for_each(Window::settle_doubts);
+        }
     }
 
     /// Bytes of state, with the buffers kept between batches.

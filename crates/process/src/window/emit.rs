@@ -2,7 +2,8 @@
 //!
 //! `emit: changes` publishes each group that rows were folded into since it was last published; `emit: final` publishes nothing of an open
 //! window, unless it is drained. A window that the watermark has passed is published whole, as final, and dropped. A group that HAVING
-//! refuses is deleted if a row of it was published, and else has no result.
+//! refuses is deleted if a row of it was published, and else has no result. After a restart it isn't known what was published past the
+//! snapshot: until the rows that were read before have been read again, groups that HAVING refuses are in doubt, and deleted then.
 
 use std::sync::Arc;
 
@@ -93,7 +94,12 @@ impl WindowAggregation {
                 let version = window.version(*group, self.plan.generation, part.is_final);
                 let at = *group as usize;
                 let passes = pass.next().unwrap_or(false);
-                let is_deleted = !passes && window.is_visible[at];
+                // Before a restart the group may have been published with rows that are yet to come again.
+                let is_doubtful = !passes && !window.is_visible[at] && self.is_replaying;
+                if is_doubtful && !part.is_final {
+                    window.doubtful.push(*group);
+                }
+                let is_deleted = !passes && (window.is_visible[at] || (is_doubtful && part.is_final));
                 if passes {
                     settled.versions.push(version);
                 } else if is_deleted {

@@ -19,6 +19,7 @@ impl WindowAggregation {
             writer.u64s(&window.rows);
             writer.u64s(&window.settled);
             writer.bools(&window.is_visible);
+            writer.u64s(&window.doubtful.iter().map(|group| u64::from(*group)).collect::<Vec<_>>());
             let keys = window.all();
             for column in self.plan.codec.decode(keys.iter().map(|group| window.keys.get(*group)))? {
                 writer.column(&column)?;
@@ -30,15 +31,15 @@ impl WindowAggregation {
         Ok(())
     }
 
-    /// Replaces the state. On an error the state is as it was.
-    pub(crate) fn load(&mut self, reader: &mut SnapshotReader<'_>) -> Result<(), Cause> {
+    /// Replaces the state by one in this version of the layout. On an error the state is as it was.
+    pub(crate) fn load(&mut self, reader: &mut SnapshotReader<'_>, version: u32) -> Result<(), Cause> {
         let watermark_us = reader.optional_i64()?;
         let count = reader.count(size_of::<i64>())?;
         let mut windows = BTreeMap::new();
         let mut bytes = 0;
         for _ in 0..count {
             let start_us = reader.i64()?;
-            let mut window = load_window(&self.plan, reader)?;
+            let mut window = load_window(&self.plan, reader, version)?;
             bytes += window.count_bytes();
             if windows.insert(start_us, window).is_some() {
                 return Err(invalid(format!("it occurs twice, from {start_us} µs")).into());
@@ -49,12 +50,17 @@ impl WindowAggregation {
     }
 }
 
-fn load_window(plan: &Plan, reader: &mut SnapshotReader<'_>) -> Result<Window, Cause> {
+fn load_window(plan: &Plan, reader: &mut SnapshotReader<'_>, version: u32) -> Result<Window, Cause> {
     let mut window = Window::new(plan.accumulators()?);
     window.rows = reader.u64s()?;
     window.settled = reader.u64s()?;
     window.is_visible = reader.bools()?;
     let groups = window.rows.len();
+    if version > 1 {
+        let group = |group: u64| u32::try_from(group).ok().filter(|group| (*group as usize) < groups);
+        let doubtful: Option<Vec<u32>> = reader.u64s()?.into_iter().map(group).collect();
+        window.doubtful = doubtful.ok_or_else(|| invalid("it has doubts about groups that aren't there".into()))?;
+    }
     if window.settled.len() != groups || window.is_visible.len() != groups {
         return Err(invalid("its lists differ in length".into()).into());
     }

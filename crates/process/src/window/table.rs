@@ -85,6 +85,8 @@ pub(super) struct Window {
     pub(super) is_visible: Vec<bool>,
     /// Groups with `rows > settled`, each once.
     pub(super) changed: Vec<u32>,
+    /// Groups that HAVING refused during a replay and that may have been published before it.
+    pub(super) doubtful: Vec<u32>,
     /// Bytes at the last count.
     pub(super) counted_bytes: usize,
 }
@@ -106,6 +108,7 @@ impl Window {
             settled: Vec::new(),
             is_visible: Vec::new(),
             changed: Vec::new(),
+            doubtful: Vec::new(),
             counted_bytes: 0,
         }
     }
@@ -142,6 +145,23 @@ impl Window {
         Ok(())
     }
 
+    /// Once all rows of before are there again, groups in doubt count as published, so that the next emission deletes those that HAVING
+    /// still refuses: they have more rows now than when it let them through.
+    pub(super) fn settle_doubts(&mut self) {
+        self.doubtful.sort_unstable();
+        self.doubtful.dedup();
+        for group in std::mem::take(&mut self.doubtful) {
+            let at = group as usize;
+            if self.is_visible[at] {
+                continue;
+            }
+            self.is_visible[at] = true;
+            if self.rows[at] == self.settled[at] {
+                self.changed.push(group);
+            }
+        }
+    }
+
     /// All groups.
     pub(super) fn all(&self) -> Vec<u32> {
         (0..self.keys.len()).filter_map(|group| u32::try_from(group).ok()).collect()
@@ -160,7 +180,7 @@ impl Window {
             + aggregates
             + (self.rows.capacity() + self.settled.capacity()) * size_of::<u64>()
             + self.is_visible.capacity()
-            + self.changed.capacity() * size_of::<u32>();
+            + (self.changed.capacity() + self.doubtful.capacity()) * size_of::<u32>();
         self.counted_bytes
     }
 }

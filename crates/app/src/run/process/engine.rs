@@ -42,6 +42,8 @@ pub(crate) struct Engine {
     pub(crate) inputs: Vec<StreamInput>,
     pub(crate) watermarks: Watermarks,
     pub(crate) queries: Vec<QueryRun>,
+    /// Positions up to which an earlier run may have read, and published.
+    replay_up_to: Option<BTreeMap<TopicPartition, i64>>,
     /// Whether something may have to be published since the last emission.
     pub(crate) has_changed: bool,
     /// Whether all that was taken is in the last snapshot.
@@ -84,6 +86,7 @@ impl Engine {
             inputs: Vec::new(),
             watermarks: Watermarks::default(),
             queries,
+            replay_up_to: None,
             has_changed: false,
             is_saved: true,
         })
@@ -106,7 +109,30 @@ impl Engine {
             self.inputs.push(StreamInput::new(stream, &self.queries)?);
             self.watermarks.add_stream(&stream.name, stream.topics.partitions);
         }
+        // Unless it is said that more was read, snapshots hold all that was published.
+        if self.queries.iter().any(|query| query.is_restored) {
+            self.replay_up_to = Some(self.positions().collect());
+        }
         Ok(())
+    }
+
+    /// Says that an earlier run may have read, and published, up to these positions.
+    pub(crate) fn replay_up_to(&mut self, up_to: BTreeMap<TopicPartition, i64>) {
+        self.queries.iter_mut().for_each(|query| query.operator.set_replaying(true));
+        self.replay_up_to = Some(up_to);
+    }
+
+    /// Once all is taken that an earlier run may have read, results that it published and that don't hold are deleted.
+    fn end_replay(&mut self) {
+        let Some(up_to) = &self.replay_up_to else { return };
+        let positions: BTreeMap<TopicPartition, i64> = self.positions().collect();
+        let is_taken =
+            |(partition, offset): (&TopicPartition, &i64)| positions.get(partition).is_some_and(|at| at >= offset);
+        if up_to.iter().all(is_taken) {
+            self.queries.iter_mut().for_each(|query| query.operator.set_replaying(false));
+            self.replay_up_to = None;
+            self.has_changed = true;
+        }
     }
 
     /// Takes a block of a validated or a progress topic.
@@ -146,6 +172,7 @@ impl Engine {
                 }
             }
         }
+        self.end_replay();
         Ok(())
     }
 

@@ -179,16 +179,21 @@ impl<'a> Session<'a> {
             options.queued_bytes_max = FILL_QUEUED_BYTES_MAX;
         }
         let mut reader = Reader::new(&stage.context.connection, &options)?;
-        let mut ends = BTreeMap::new();
+        let (mut ends, mut read_before) = (BTreeMap::new(), BTreeMap::new());
         for stream in &stage.plan.streams {
             let ranges = ranges(&reader, stream)?;
             for query in engine.queries.iter_mut().filter(|query| query.stream() == stream.name) {
                 query.begin(&stage.stand(), &ranges)?;
             }
             ends.insert(stream.name.clone(), ranges.iter().map(|(_, (_, end))| *end).collect());
+            read_before.extend(ranges.into_iter().map(|(partition, (_, end))| (partition, end)));
         }
         references.begin(&mut engine.queries, &ends)?;
         engine.begin()?;
+        // Before the first epoch nothing was published.
+        if epoch != Epoch::default().next() || !adopted.is_empty() {
+            engine.replay_up_to(read_before);
+        }
         let mut assignment: Vec<_> = engine.inputs.iter().flat_map(StreamInput::assignment).collect();
         for (stream, input) in stage.plan.streams.iter().zip(&engine.inputs) {
             let progress = TopicPartition::new(stream.topics.progress.as_str(), 0);
