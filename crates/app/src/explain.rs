@@ -6,7 +6,7 @@ use std::time::Duration;
 use process::PatternOptions;
 use project::{Project, Stream};
 use serde::Serialize;
-use sql::{Emit, Pattern, Query};
+use sql::{Emit, Pattern, Query, Window};
 
 use crate::error::{Error, Result};
 
@@ -84,6 +84,9 @@ pub(crate) struct Kept {
     pub(crate) kept_ms: u64,
     /// Windows that are open at once while all partitions are equally far.
     pub(crate) windows_open: u64,
+    /// For sessions, how long without a row ends one, in milliseconds; they have neither length nor slide of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session_gap_ms: Option<u64>,
     /// Bytes of one key in one window at most, without the key's own bytes.
     pub(crate) bytes_per_group_max: usize,
     /// Bytes that the state may take; past them the query stops.
@@ -153,18 +156,23 @@ fn windows(project: &Project, stream: &Stream, query: &Query) -> Result<Option<K
     let Some(aggregate) = &query.aggregate else { return Ok(None) };
     let Some(window) = &aggregate.window else { return Ok(None) };
     let lateness_us = stream.lateness.as_micros();
-    let spanned_us = window.size_us.saturating_add(lateness_us);
+    let (size_us, slide_us, session_gap_us) = match window {
+        Window::Fixed(window) => (window.size_us, window.slide_us, None),
+        Window::Session(window) => (window.gap_us, window.gap_us, Some(window.gap_us)),
+    };
+    let spanned_us = size_us.saturating_add(lateness_us);
     let bytes_per_group_max = process::bytes_per_group_max(query, 0)?;
     let with_key = process::bytes_per_group_max(query, KEY_BYTES)?;
     let bytes_max = project.settings.process.state_limit.0;
     let whole = |value: i64| u64::try_from(value).unwrap_or(0);
     Ok(Some(Kept {
         keys: aggregate.keys.iter().map(|(name, _)| name.clone()).collect(),
-        window_ms: whole(window.size_us / 1_000),
-        slide_ms: whole(window.slide_us / 1_000),
+        window_ms: whole(size_us / 1_000),
+        slide_ms: whole(slide_us / 1_000),
         kept_ms: whole(spanned_us / 1_000),
         // The windows that hold a time between the watermark and the newest event.
-        windows_open: whole((spanned_us + window.slide_us - 1) / window.slide_us.max(1)),
+        windows_open: whole((spanned_us + slide_us - 1) / slide_us.max(1)),
+        session_gap_ms: session_gap_us.map(|gap_us| whole(gap_us / 1_000)),
         bytes_per_group_max,
         bytes_max,
         groups_that_fit: bytes_max / u64::try_from(with_key.max(1)).unwrap_or(u64::MAX),
@@ -223,6 +231,14 @@ impl Explained {
 
 fn write_state(out: &mut String, state: &Kept) -> std::fmt::Result {
     let keys = if state.keys.is_empty() { "no key".to_owned() } else { state.keys.join(", ") };
+    if let Some(gap_ms) = state.session_gap_ms {
+        writeln!(
+            out,
+            "  keeps     the sessions of {keys} that a row may still join: {} without one ends them",
+            duration(gap_ms)
+        )?;
+        return write_costs(out, state);
+    }
     writeln!(
         out,
         "  keeps     a group per window and {keys}: windows of {}{}",
@@ -239,6 +255,10 @@ fn write_state(out: &mut String, state: &Kept) -> std::fmt::Result {
         duration(state.kept_ms),
         if state.windows_open == 1 { "1 window is".to_owned() } else { format!("{} windows are", state.windows_open) }
     )?;
+    write_costs(out, state)
+}
+
+fn write_costs(out: &mut String, state: &Kept) -> std::fmt::Result {
     writeln!(
         out,
         "  costs     at most {} bytes per group, and twice its key and texts; {} of state_limit hold {} groups with keys of {KEY_BYTES} bytes",

@@ -26,9 +26,11 @@
 //! | `window/assign` | which windows a row is in |
 //! | `window/groups` | the groups of one batch |
 //! | `window/table` | the groups of one window with their state |
+//! | `window/plan` | keys, aggregates and result columns of a query |
 //! | `window/aggregation` | folds batches into windows |
 //! | `window/emit` | what is published when |
 //! | `window/snapshot` | state out and in |
+//! | `window/session/*` | sessions: what belongs together by time, their state, what is published and deleted |
 //! | `pattern/*` | rows of one partition matched with a row pattern |
 //! | `accumulator/*` | the aggregates over columns, a file for each kind of state |
 

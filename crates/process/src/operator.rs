@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
-use sql::Query;
+use sql::{Query, Window};
 use state::{SnapshotReader, SnapshotWriter};
 
 use crate::emission::Emission;
@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::options::{OperatorOptions, Source};
 use crate::reference::ReferenceData;
 use crate::rows::{Projection, RowPipeline};
-use crate::window::WindowAggregation;
+use crate::window::{Plan, SessionAggregation, WindowAggregation};
 
 /// Layout of the snapshot's section. The first had no groups in doubt.
 const SNAPSHOT_VERSION: u32 = 2;
@@ -42,6 +42,8 @@ enum Results {
     Rows(Projection),
     /// One per window and group.
     Windows(Box<WindowAggregation>),
+    /// One per session.
+    Sessions(Box<SessionAggregation>),
 }
 
 impl QueryOperator {
@@ -60,13 +62,7 @@ impl QueryOperator {
         let fields = fields.map_err(|error| failed(error.into()))?;
         let identity_schema = Arc::new(Schema::new(fields.into_iter().cloned().collect::<Vec<_>>()));
         let rows = RowPipeline::new(&query, references).map_err(failed)?;
-        let results = match &query.aggregate {
-            None => Results::Rows(Projection::new(&query)),
-            Some(_) => {
-                let windows = WindowAggregation::new(&query, &identity_schema, options.generation).map_err(failed)?;
-                Results::Windows(Box::new(windows))
-            }
-        };
+        let results = Results::new(&query, &identity_schema, options.generation).map_err(failed)?;
         let fingerprint = fingerprint(&query, options.generation);
         Ok(Self {
             query,
@@ -115,6 +111,7 @@ impl QueryOperator {
         match &mut self.results {
             Results::Rows(projection) => projection.push(&rows, source.partition),
             Results::Windows(windows) => windows.fold(&rows, source.partition, bytes_max, metrics),
+            Results::Sessions(sessions) => sessions.fold(&rows, source.partition, bytes_max, metrics),
         }
     }
 
@@ -124,8 +121,10 @@ impl QueryOperator {
     /// # Errors
     /// None at present; the type leaves room for it.
     pub fn advance(&mut self, watermark_us: i64) -> Result<()> {
-        if let Results::Windows(windows) = &mut self.results {
-            windows.advance(watermark_us);
+        match &mut self.results {
+            Results::Rows(_) => {}
+            Results::Windows(windows) => windows.advance(watermark_us),
+            Results::Sessions(sessions) => sessions.advance(watermark_us),
         }
         Ok(())
     }
@@ -134,8 +133,10 @@ impl QueryOperator {
     /// so itself; say it of an operator without a snapshot that isn't the first to run. Once all rows are there that the earlier run may
     /// have read, say that it is over: the next emission deletes results that it published and that don't hold.
     pub fn set_replaying(&mut self, is_replaying: bool) {
-        if let Results::Windows(windows) = &mut self.results {
-            windows.set_replaying(is_replaying);
+        match &mut self.results {
+            Results::Rows(_) => {}
+            Results::Windows(windows) => windows.set_replaying(is_replaying),
+            Results::Sessions(sessions) => sessions.set_replaying(is_replaying),
         }
     }
 
@@ -162,6 +163,7 @@ impl QueryOperator {
         let published = match &mut self.results {
             Results::Rows(projection) => projection.emit(self.options.generation, empty, &mut self.metrics),
             Results::Windows(windows) => windows.emit(drain, empty, &mut self.metrics),
+            Results::Sessions(sessions) => sessions.emit(drain, empty, &mut self.metrics),
         };
         published.map_err(|cause| cause.of(&self.query.name))
     }
@@ -190,6 +192,9 @@ impl QueryOperator {
     /// # Errors
     /// A column that can't be written.
     pub fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<()> {
+        if let Results::Sessions(sessions) = &mut self.results {
+            sessions.prepare_save().map_err(|cause| cause.of(&self.query.name))?;
+        }
         let written = writer.section(
             &section(&self.query, self.options.generation),
             SNAPSHOT_VERSION,
@@ -204,6 +209,7 @@ impl QueryOperator {
                 match &self.results {
                     Results::Rows(projection) => projection.save(inner),
                     Results::Windows(windows) => windows.save(inner),
+                    Results::Sessions(sessions) => sessions.save(inner),
                 }
             },
         );
@@ -230,6 +236,7 @@ impl QueryOperator {
                 match results {
                     Results::Rows(projection) => projection.load(inner)?,
                     Results::Windows(windows) => windows.load(inner, version)?,
+                    Results::Sessions(sessions) => sessions.load(inner)?,
                 }
                 Ok::<_, Cause>(references)
             },
@@ -249,6 +256,7 @@ impl QueryOperator {
         match &self.results {
             Results::Rows(projection) => projection.bytes(),
             Results::Windows(windows) => windows.bytes(),
+            Results::Sessions(sessions) => sessions.bytes(),
         }
     }
 
@@ -256,10 +264,24 @@ impl QueryOperator {
     pub fn metrics(&self) -> Metrics {
         let mut metrics = self.metrics;
         metrics.state_bytes = self.state_bytes() as u64;
-        if let Results::Windows(windows) = &self.results {
-            (metrics.windows_open, metrics.groups_open) = windows.held();
-        }
+        (metrics.windows_open, metrics.groups_open) = match &self.results {
+            Results::Rows(_) => (0, 0),
+            Results::Windows(windows) => windows.held(),
+            Results::Sessions(sessions) => (sessions.held(), sessions.held()),
+        };
         metrics
+    }
+}
+
+impl Results {
+    fn new(query: &Query, identity_schema: &SchemaRef, generation: u32) -> std::result::Result<Self, Cause> {
+        let Some(aggregate) = &query.aggregate else { return Ok(Self::Rows(Projection::new(query))) };
+        let plan = Plan::new(query, identity_schema, generation)?;
+        match &aggregate.window {
+            Some(Window::Fixed(window)) => Ok(Self::Windows(Box::new(WindowAggregation::new(plan, window)?))),
+            Some(Window::Session(window)) => Ok(Self::Sessions(Box::new(SessionAggregation::new(plan, window)?))),
+            None => Err(Cause::Plan("grouping without a window".into())),
+        }
     }
 }
 
@@ -279,8 +301,12 @@ pub(crate) fn fingerprint(query: &Query, generation: u32) -> String {
     };
     // The result's own columns are no state: row-by-row results may gain some within a generation.
     if let Some(aggregate) = &query.aggregate {
-        if let Some(window) = &aggregate.window {
-            add(&format!("{} {} {}", window.size_us, window.slide_us, window.offset_us));
+        match &aggregate.window {
+            Some(Window::Fixed(window)) => {
+                add(&format!("{} {} {}", window.size_us, window.slide_us, window.offset_us));
+            }
+            Some(Window::Session(window)) => add(&format!("sessions {}", window.gap_us)),
+            None => {}
         }
         for field in aggregate.grouped_schema.fields() {
             add(&format!("{} {} {}", field.name(), field.data_type(), field.is_nullable()));

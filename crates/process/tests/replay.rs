@@ -12,13 +12,14 @@ use proptest::prelude::*;
 
 /// A payment with its partition and offset.
 type Row = (Payment, i32, i64);
-/// Rows of one account with the start of their window.
+/// Rows of one account with the start of their window or session.
 type Group = (i64, Vec<Row>);
 
 #[derive(Debug, Clone, Copy)]
 struct Shape {
-    /// Length of tumbling windows.
+    /// Sessions by this gap in seconds, or else tumbling windows of this length.
     seconds: i64,
+    is_session: bool,
     is_final: bool,
     /// Keeps groups with a sum of quantities above 2.
     having: bool,
@@ -26,12 +27,13 @@ struct Shape {
 
 impl Shape {
     fn text(self) -> String {
-        let Self { seconds, is_final, having } = self;
+        let Self { seconds, is_session, is_final, having } = self;
+        let window = if is_session { "session_window" } else { "window" };
         let emit = if is_final { "final" } else { "changes" };
         let having = if having { " HAVING sum(quantity) > 2" } else { "" };
         format!(
             "--! emit: {emit}\nSELECT account, count(*) AS n, sum(quantity) AS q, max_by(merchant, event_time) AS last_merchant \
-             FROM payments GROUP BY window(event_time, '{seconds} seconds'), account{having}"
+             FROM payments GROUP BY {window}(event_time, '{seconds} seconds'), account{having}"
         )
     }
 
@@ -43,7 +45,13 @@ impl Shape {
         for row in rows {
             let time = row.0.time_us;
             match groups.last_mut() {
-                Some((start, group)) if time.div_euclid(length) * length == *start => group.push(row),
+                Some((_, group)) if self.is_session && time - group.last().unwrap().0.time_us <= length => {
+                    group.push(row)
+                }
+                Some((start, group)) if !self.is_session && time.div_euclid(length) * length == *start => {
+                    group.push(row)
+                }
+                _ if self.is_session => groups.push((time, vec![row])),
                 _ => groups.push((time.div_euclid(length) * length, vec![row])),
             }
         }
@@ -192,9 +200,10 @@ proptest! {
         logs in logs(),
         runs in prop::collection::vec((steps(), steps()), 1..3),
         seconds in 2..15_i64,
+        is_session: bool,
         is_final: bool,
         having: bool,
     ) {
-        check(Shape { seconds, is_final, having }, &logs, &runs);
+        check(Shape { seconds, is_session, is_final, having }, &logs, &runs);
     }
 }

@@ -84,7 +84,7 @@ fn rows_of(query: &Query) -> String {
     if let Some(Aggregate { window, keys, calls, grouped_schema: _ }) = aggregate {
         _ = write!(out, " group {keys:?} {window:?}");
         for call in calls {
-            _ = write!(out, " {:?} {:?} {}", call.function, call.argument, call.result);
+            _ = write!(out, " {:?} {:?} {:?} {}", call.function, call.argument, call.order, call.result);
         }
     }
     if let Some(pattern) = pattern {
@@ -164,6 +164,8 @@ mod tests {
 
     #[test]
     fn whatever_a_result_shows_is_another_query() {
+        let latest = "SELECT id, max_by(amount, at) AS latest, percentile_approx(quantity, 0.5) AS middle \
+             FROM orders GROUP BY window(at, '1 minute'), id";
         let joined = "SELECT o.id, p.category FROM orders o JOIN products p ON o.id = p.product";
         for (before, now) in [
             (ROWS, ROWS.replace("> 1", "> 2")),
@@ -172,6 +174,9 @@ mod tests {
             (ROWS, ROWS.replace("amount", "amount AS total")),
             (WINDOWS, WINDOWS.replace("1 minute", "2 minutes")),
             (WINDOWS, WINDOWS.replace("sum", "max")),
+            (WINDOWS, WINDOWS.replace("window(at, '1 minute')", "session_window(at, '1 minute')")),
+            (latest, latest.replace("(amount, at", "(amount, quantity")),
+            (latest, latest.replace("0.5", "0.6")),
             (WINDOWS, format!("{WINDOWS} HAVING sum(amount) > 1")),
             (WINDOWS, format!("--! emit: final\n{WINDOWS}")),
             (WINDOWS, format!("--! key: id\n{WINDOWS}")),

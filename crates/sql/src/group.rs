@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema};
 
-use crate::bind::{Binder, Bound, Call, Reported};
+use crate::bind::{Binder, Bound, Call, Reported, WindowKind};
 use crate::compile::{Parts, expression};
 use crate::diagnostic::Diagnostic;
 use crate::from::reported;
 use crate::lower::normalized;
-use crate::plan::{Aggregate, AggregateCall, StreamTable, WINDOW_END, WINDOW_START, Window};
+use crate::plan::{
+    Aggregate, AggregateCall, FixedWindow, SessionWindow, StreamTable, WINDOW_END, WINDOW_START, Window,
+};
 use crate::select::{Column, Selected};
 use crate::typed::{Kind, Typed};
 use crate::types;
@@ -37,16 +39,20 @@ pub(crate) fn aggregate(binder: &mut Binder<'_>, selected: Selected, stream: &St
     let mut over_row: Vec<Typed> = keys.iter().map(|(_, key)| key.clone()).collect();
     over_row.extend(calls.iter().flat_map(|(_, call)| call.argument.iter().chain(&call.order)).cloned());
     over_row.push(window.time.clone());
-    let identity = [WINDOW_START.to_owned(), WINDOW_END.to_owned()]
-        .into_iter()
-        .chain(keys.iter().map(|(name, _)| name.clone()))
-        .collect();
+    let bounds: &[&str] = match window.kind {
+        WindowKind::Fixed { .. } => &[WINDOW_START, WINDOW_END],
+        // The end moves as rows come.
+        WindowKind::Session { .. } => &[WINDOW_START],
+    };
+    let bounds = bounds.iter().map(|name| (*name).to_owned());
+    let identity = bounds.chain(keys.iter().map(|(name, _)| name.clone())).collect();
     let grouped_schema = Arc::new(grouped_schema(&keys, &calls));
-    let window = Window {
-        time: expression(binder, window.time)?,
-        size_us: window.size_us,
-        slide_us: window.slide_us,
-        offset_us: window.offset_us,
+    let time = expression(binder, window.time)?;
+    let window = match window.kind {
+        WindowKind::Fixed { size_us, slide_us, offset_us } => {
+            Window::Fixed(FixedWindow { time, size_us, slide_us, offset_us })
+        }
+        WindowKind::Session { gap_us } => Window::Session(SessionWindow { time, gap_us }),
     };
     let mut key_expressions = Vec::new();
     for (name, key) in keys {

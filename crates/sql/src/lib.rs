@@ -60,6 +60,6 @@ pub use pattern::{
     Skip, State, Variable, VariableSet, compile_pattern,
 };
 pub use plan::{
-    Aggregate, AggregateCall, AggregateFunction, Catalog, Emit, Join, JoinKind, Query, QueryOptions, ReferenceTable,
-    SOURCE_OFFSET, SOURCE_PARTITION, StreamTable, WINDOW_END, WINDOW_START, Window,
+    Aggregate, AggregateCall, AggregateFunction, Catalog, Emit, FixedWindow, Join, JoinKind, Query, QueryOptions,
+    ReferenceTable, SOURCE_OFFSET, SOURCE_PARTITION, SessionWindow, StreamTable, WINDOW_END, WINDOW_START, Window,
 };

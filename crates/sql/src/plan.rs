@@ -167,13 +167,46 @@ pub struct Aggregate {
     pub grouped_schema: SchemaRef,
 }
 
+/// Which rows of a key belong together by their time.
+#[derive(Debug, Clone)]
+pub enum Window {
+    /// Windows of a fixed length.
+    Fixed(FixedWindow),
+    /// Sessions: rows that follow one another within a gap.
+    Session(SessionWindow),
+}
+
+impl Window {
+    /// The event time that it goes by (microseconds since 1970). A row whose time is NULL is in no window, as in Spark.
+    pub fn time(&self) -> &Expression {
+        match self {
+            Self::Fixed(window) => &window.time,
+            Self::Session(window) => &window.time,
+        }
+    }
+}
+
+/// Sessions of a key: its rows in order of time, cut where the next one comes more than `gap_us` after the one before. As in Spark, a row
+/// exactly `gap_us` later still belongs to the session. A session starts with its first row (`window_start`) and ends `gap_us` after its
+/// last (`window_end`).
+///
+/// A row may join two sessions or begin one earlier: then the results under the starts that are no longer one are deleted. Spark has no
+/// update mode for sessions: with it, a query needs `emit: final`.
+#[derive(Debug, Clone)]
+pub struct SessionWindow {
+    /// The event time.
+    pub time: Expression,
+    /// Microseconds without a row that end a session, above 0.
+    pub gap_us: i64,
+}
+
 /// Tumbling (`slide_us == size_us`) or hopping windows. A window `[start, end)` has
 /// `start = offset_us + n * slide_us` for a whole `n` (also negative) and `end = start + size_us`.
 ///
 /// `0 < slide_us <= size_us`, `size_us % slide_us == 0`, `0 <= offset_us < slide_us`.
 #[derive(Debug, Clone)]
-pub struct Window {
-    /// The stream's event-time column (microseconds since 1970). A row whose time is NULL is in no window, as in Spark.
+pub struct FixedWindow {
+    /// The event time.
     pub time: Expression,
     /// Length in microseconds.
     pub size_us: i64,
@@ -358,7 +391,11 @@ impl Query {
 
 fn write_aggregate(out: &mut String, aggregate: &Aggregate) -> std::fmt::Result {
     writeln!(out, "   └─ aggregate")?;
-    if let Some(window) = &aggregate.window {
+    if let Some(Window::Session(window)) = &aggregate.window {
+        let gap = crate::interval::display_us(window.gap_us);
+        writeln!(out, "      │  sessions over {} that end after {gap} without a row", window.time)?;
+    }
+    if let Some(Window::Fixed(window)) = &aggregate.window {
         let kind = if window.size_us == window.slide_us { "tumbling" } else { "hopping" };
         write!(out, "      │  {kind} window over {} of {}", window.time, crate::interval::display_us(window.size_us))?;
         if window.size_us != window.slide_us {

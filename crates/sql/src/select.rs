@@ -226,8 +226,12 @@ impl Binder<'_> {
 
     /// `window`, `window(…)`: the columns `window_start` and `window_end`.
     fn window_item(&mut self, expression: &Expr, span: &Range<usize>) -> Bound<Option<Vec<Column>>> {
-        let names_window = matches!(expression, Expr::Identifier(ident) if ident.value.eq_ignore_ascii_case("window"))
-            && !self.scope.has("window");
+        let named = match expression {
+            Expr::Identifier(ident) if ident.value.eq_ignore_ascii_case("window") => Some("window"),
+            Expr::Identifier(ident) if ident.value.eq_ignore_ascii_case("session_window") => Some("session_window"),
+            _ => None,
+        };
+        let named = named.filter(|name| !self.scope.has(name));
         if let Some(function) = as_window(expression) {
             let shape = self.window_shape(function)?;
             match &self.window {
@@ -241,13 +245,14 @@ impl Binder<'_> {
                 }
                 Some(_) => {}
             }
-        } else if !names_window {
+        } else if named.is_none() {
             return Ok(None);
         }
+        let name = named.or_else(|| self.window.as_ref().map(|window| window.kind.function())).unwrap_or("window");
         let mut columns = Vec::new();
-        for (name, field) in [(WINDOW_START, "start"), (WINDOW_END, "end")] {
-            let value = self.window_field(field, span.clone())?;
-            columns.push(Column { name: name.to_owned(), value, span: span.clone() });
+        for (column, field) in [(WINDOW_START, "start"), (WINDOW_END, "end")] {
+            let value = self.window_field(name, field, span.clone())?;
+            columns.push(Column { name: column.to_owned(), value, span: span.clone() });
         }
         Ok(Some(columns))
     }

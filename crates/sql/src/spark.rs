@@ -12,7 +12,7 @@ use crate::diagnostic::Diagnostic;
 use crate::expression::Expression;
 use crate::kernel::number_text;
 use crate::lower::NORMALIZE;
-use crate::plan::{AggregateFunction, Query};
+use crate::plan::{AggregateFunction, Query, Window};
 use crate::typed::{Kind, Typed};
 use crate::types;
 
@@ -46,6 +46,12 @@ pub fn refusals(query: &Query) -> Vec<Diagnostic> {
     let of_joins = joins.iter().flat_map(|join| &join.stream_keys);
     let expressions = output.iter().map(|(_, value)| value).chain(of_joins).chain(filter).chain(grouped).chain(having);
     found.extend(expressions.flat_map(refusals_of));
+    if let Some(Window::Session(window)) = aggregate.as_ref().and_then(|aggregate| aggregate.window.as_ref()) {
+        let span = window.time.tree().span.clone();
+        found.push(
+            Diagnostic::new(span, "sessions aren't computed on Apache Spark yet").with_help("use `engine: local`"),
+        );
+    }
     for call in aggregate.iter().flat_map(|aggregate| &aggregate.calls) {
         if let Some(reason) = refusal_of_aggregate(call.function) {
             let span = call.argument.as_ref().map_or(0..0, |argument| argument.tree().span.clone());

@@ -1,28 +1,27 @@
 //! Folds batches into windows.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array as _, ArrayRef, BooleanArray, RecordBatch};
-use arrow_schema::{DataType, SchemaRef, TimeUnit};
-use sql::{AggregateCall, Emit, Expression, Query};
+use sql::FixedWindow;
 
 use super::assign::Windows;
 use super::groups::BatchGroups;
+use super::plan::Plan;
 use super::table::{Window, group_bytes_max};
-use crate::accumulator::{self, Accumulator, Input};
+use crate::accumulator::Accumulator;
 use crate::error::Cause;
-use crate::keys::{KeyCodec, Keys};
+use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::place::Places;
-use crate::rows;
 
 /// The aggregate part of a query.
 #[derive(Debug)]
 pub(crate) struct WindowAggregation {
     pub(super) plan: Plan,
+    pub(super) assign: Windows,
     pub(super) windows: BTreeMap<i64, Window>,
     pub(super) watermark_us: Option<i64>,
     /// Bytes of `windows`.
@@ -30,25 +29,6 @@ pub(crate) struct WindowAggregation {
     /// Whether rows may come that were folded, and published, before the last restart.
     pub(super) is_replaying: bool,
     scratch: Scratch,
-}
-
-/// What doesn't change.
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) generation: u32,
-    pub(super) emit: Emit,
-    pub(super) windows: Windows,
-    time: Expression,
-    keys: Vec<Expression>,
-    pub(super) codec: KeyCodec,
-    pub(super) calls: Vec<AggregateCall>,
-    pub(super) grouped_schema: SchemaRef,
-    pub(super) having: Option<Expression>,
-    pub(super) output: Vec<(String, Expression)>,
-    pub(super) schema: SchemaRef,
-    /// Output columns that identify a result.
-    pub(super) identity: Vec<(String, Expression)>,
-    pub(super) identity_schema: SchemaRef,
 }
 
 /// Buffers and the aggregates of one batch, reused from batch to batch.
@@ -61,44 +41,9 @@ struct Scratch {
     into: Vec<u32>,
 }
 
-impl Plan {
-    fn new(query: &Query, identity_schema: &SchemaRef, generation: u32) -> Result<Self, Cause> {
-        let aggregate = query.aggregate.as_ref().ok_or_else(|| Cause::Plan("it has no aggregate".into()))?;
-        let window = aggregate.window.as_ref().ok_or_else(|| Cause::Plan("grouping without a window".into()))?;
-        if !matches!(window.time.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
-            return Err(Cause::Plan(format!("a window over {}", window.time.data_type())));
-        }
-        let types = aggregate.keys.iter().map(|(_, key)| key.data_type().clone()).collect();
-        let find = |name: &String| {
-            let found = query.output.iter().find(|(output, _)| output == name).cloned();
-            found.ok_or_else(|| Cause::Plan(format!("its identity column {name} isn't in its result")))
-        };
-        Ok(Self {
-            generation,
-            emit: query.options.emit,
-            windows: Windows::new(window.size_us, window.slide_us, window.offset_us)?,
-            time: window.time.clone(),
-            keys: aggregate.keys.iter().map(|(_, key)| key.clone()).collect(),
-            codec: KeyCodec::new(types)?,
-            calls: aggregate.calls.clone(),
-            grouped_schema: Arc::clone(&aggregate.grouped_schema),
-            having: query.having.clone(),
-            output: query.output.clone(),
-            schema: Arc::clone(&query.schema),
-            identity: query.identity.iter().map(find).collect::<Result<_, _>>()?,
-            identity_schema: Arc::clone(identity_schema),
-        })
-    }
-
-    /// Aggregates of this query without groups.
-    pub(super) fn accumulators(&self) -> Result<Vec<Box<dyn Accumulator>>, Cause> {
-        self.calls.iter().map(accumulator::accumulator).collect()
-    }
-}
-
 impl WindowAggregation {
-    pub(crate) fn new(query: &Query, identity_schema: &SchemaRef, generation: u32) -> Result<Self, Cause> {
-        let plan = Plan::new(query, identity_schema, generation)?;
+    pub(crate) fn new(plan: Plan, window: &FixedWindow) -> Result<Self, Cause> {
+        let assign = Windows::new(window.size_us, window.slide_us, window.offset_us)?;
         let scratch = Scratch {
             panes: Vec::new(),
             keys: plan.codec.keys(),
@@ -106,7 +51,15 @@ impl WindowAggregation {
             partials: plan.accumulators()?,
             into: Vec::new(),
         };
-        Ok(Self { plan, windows: BTreeMap::new(), watermark_us: None, window_bytes: 0, is_replaying: false, scratch })
+        Ok(Self {
+            plan,
+            assign,
+            windows: BTreeMap::new(),
+            watermark_us: None,
+            window_bytes: 0,
+            is_replaying: false,
+            scratch,
+        })
     }
 
     /// Folds rows into their windows; before the first change it is known that none is late and that there is room.
@@ -117,28 +70,21 @@ impl WindowAggregation {
         bytes_max: usize,
         metrics: &mut Metrics,
     ) -> Result<(), Cause> {
-        let mut rows = rows.clone();
-        let mut time = self.plan.time.evaluate(&rows)?;
-        if time.null_count() > 0 {
-            let there = BooleanArray::new(time.nulls().map(|nulls| nulls.inner().clone()).ok_or_else(no_nulls)?, None);
-            let before = rows.num_rows();
-            rows = rows::keep(&rows, &there)?;
-            metrics.rows_without_time += (before - rows.num_rows()) as u64;
-            time = self.plan.time.evaluate(&rows)?;
-        }
+        let (rows, time) = self.plan.timed(rows, metrics)?;
         if rows.num_rows() == 0 {
             return Ok(());
         }
         let times = time.as_primitive::<TimestampMicrosecondType>().values();
-        if let Err(row) = self.plan.windows.panes(times, &mut self.scratch.panes) {
+        if let Err(row) = self.assign.panes(times, &mut self.scratch.panes) {
             let time_us = times.get(row).copied().unwrap_or_default();
             return Err(Cause::TimeRange { partition, offset: offset(&rows, row), time_us });
         }
         self.refuse_late(&rows, partition)?;
-        let keys: Result<Vec<ArrayRef>, _> = self.plan.keys.iter().map(|key| key.evaluate(&rows)).collect();
-        self.plan.codec.encode(&keys?, rows.num_rows(), &mut self.scratch.keys)?;
+        let keys = self.plan.key_columns(&rows)?;
+        self.plan.codec.encode(&keys, rows.num_rows(), &mut self.scratch.keys)?;
         self.scratch.groups.assign(&self.scratch.panes, &self.scratch.keys)?;
-        self.aggregate_batch(&rows, &Places::of(&rows, partition, times))?;
+        let Scratch { groups, partials, .. } = &mut self.scratch;
+        self.plan.fold_batch(&rows, &Places::of(&rows, partition, times), &groups.of_row, groups.len(), partials)?;
         self.refuse_overflow(bytes_max)?;
         let folded = self.merge_into_windows();
         self.scratch.keys.release();
@@ -146,7 +92,7 @@ impl WindowAggregation {
     }
 
     fn refuse_late(&self, rows: &RecordBatch, partition: i32) -> Result<(), Cause> {
-        let windows = &self.plan.windows;
+        let windows = &self.assign;
         let (Some(watermark_us), Some(earliest)) = (self.watermark_us, self.scratch.panes.iter().min()) else {
             return Ok(());
         };
@@ -168,13 +114,13 @@ impl WindowAggregation {
         let bound: usize = groups.panes().flat_map(|(_, members)| members).map(|group| cost(*group)).sum();
         // Values that are kept beside the groups may be new in each window.
         let values: usize = partials.iter().map(|partial| partial.heap_bytes()).sum();
-        let values = values.saturating_mul(self.plan.windows.per_row());
-        if held.saturating_add(bound.saturating_mul(self.plan.windows.per_row())).saturating_add(values) <= bytes_max {
+        let values = values.saturating_mul(self.assign.per_row());
+        if held.saturating_add(bound.saturating_mul(self.assign.per_row())).saturating_add(values) <= bytes_max {
             return Ok(());
         }
         let mut needed = held.saturating_add(values);
         for (pane, members) in groups.panes() {
-            for start in self.plan.windows.holding(pane) {
+            for start in self.assign.holding(pane) {
                 let window = self.windows.get(&start);
                 let is_new = |group: &&u32| {
                     let row = groups.first_row(**group);
@@ -186,22 +132,10 @@ impl WindowAggregation {
         if needed > bytes_max { Err(Cause::StateFull { bytes: needed, bytes_max }) } else { Ok(()) }
     }
 
-    fn aggregate_batch(&mut self, rows: &RecordBatch, places: &Places<'_>) -> Result<(), Cause> {
-        let Scratch { groups, partials, .. } = &mut self.scratch;
-        for (partial, call) in partials.iter_mut().zip(&self.plan.calls) {
-            let argument = call.argument.as_ref().map(|argument| argument.evaluate(rows)).transpose()?;
-            let order = call.order.as_ref().map(|order| order.evaluate(rows)).transpose()?;
-            partial.resize(0);
-            partial.resize(groups.len());
-            partial.update(&Input { argument: argument.as_ref(), order: order.as_ref(), places }, &groups.of_row)?;
-        }
-        Ok(())
-    }
-
     fn merge_into_windows(&mut self) -> Result<(), Cause> {
         let Scratch { keys, groups, partials, into, .. } = &mut self.scratch;
         for (pane, members) in groups.panes() {
-            for start in self.plan.windows.holding(pane) {
+            for start in self.assign.holding(pane) {
                 let window = match self.windows.entry(start) {
                     std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
                     std::collections::btree_map::Entry::Vacant(free) => {
@@ -221,7 +155,7 @@ impl WindowAggregation {
         self.watermark_us = Some(self.watermark_us.map_or(watermark_us, |present| present.max(watermark_us)));
     }
 
-    /// Says whether rows may come that were published before.
+    /// Whether rows may come that were published before.
     pub(crate) fn set_replaying(&mut self, is_replaying: bool) {
         self.is_replaying = is_replaying;
         if !is_replaying {
@@ -243,12 +177,8 @@ impl WindowAggregation {
     }
 }
 
-fn no_nulls() -> Cause {
-    Cause::Internal("a column counts NULLs and has none".into())
-}
-
 /// The raw offset of a row.
-fn offset(rows: &RecordBatch, row: usize) -> i64 {
+pub(super) fn offset(rows: &RecordBatch, row: usize) -> i64 {
     let column = rows.column_by_name(sql::SOURCE_OFFSET).and_then(|column| column.as_primitive_opt::<Int64Type>());
     column.and_then(|offsets| offsets.values().get(row).copied()).unwrap_or(-1)
 }

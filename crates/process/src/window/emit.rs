@@ -7,16 +7,16 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use model::Version;
 use sql::Emit;
 
-use super::aggregation::{Plan, WindowAggregation};
+use super::aggregation::WindowAggregation;
 use super::table::Window;
 use crate::emission::Emission;
 use crate::error::Cause;
 use crate::metrics::Metrics;
-use crate::rows::{keep, project, truths};
+use crate::rows::{keep, project};
 
 /// Groups of one window that are to be published.
 struct Part {
@@ -32,7 +32,7 @@ impl WindowAggregation {
         let mut parts = Vec::new();
         for (start_us, window) in &mut self.windows {
             let start_us = *start_us;
-            if self.plan.windows.is_closed(start_us, self.watermark_us) {
+            if self.assign.is_closed(start_us, self.watermark_us) {
                 parts.push(Part { start_us, groups: window.all(), is_final: true });
             } else if publish_open && !window.changed.is_empty() {
                 parts.push(Part { start_us, groups: std::mem::take(&mut window.changed), is_final: false });
@@ -42,10 +42,7 @@ impl WindowAggregation {
             return Ok(empty);
         }
         let grouped = self.grouped(&parts)?;
-        let passes = match &self.plan.having {
-            None => BooleanArray::from(vec![true; grouped.num_rows()]),
-            Some(having) => truths(&having.evaluate(&grouped)?),
-        };
+        let passes = self.plan.passes(&grouped)?;
         let settled = self.settle(&parts, &passes);
         let rows = project(&keep(&grouped, &passes)?, &self.plan.output, &self.plan.schema)?;
         let deletes = if settled.delete_versions.is_empty() {
@@ -71,9 +68,9 @@ impl WindowAggregation {
         let windows: Vec<&Window> = parts.iter().filter_map(|part| self.windows.get(&part.start_us)).collect();
         let each = || parts.iter().zip(&windows);
         let starts = each().flat_map(|(part, _)| std::iter::repeat_n(part.start_us, part.groups.len()));
-        let ends = starts.clone().map(|start| plan.windows.end(start).unwrap_or(i64::MAX));
+        let ends = starts.clone().map(|start| self.assign.end(start).unwrap_or(i64::MAX));
         let mut columns: Vec<ArrayRef> =
-            vec![time_column(plan, 0, starts.collect()), time_column(plan, 1, ends.collect())];
+            vec![plan.time_column(0, starts.collect()), plan.time_column(1, ends.collect())];
         let keys = each().flat_map(|(part, window)| part.groups.iter().map(|group| window.keys.get(*group)));
         columns.extend(plan.codec.decode(keys)?);
         for call in 0..plan.calls.len() {
@@ -121,15 +118,6 @@ struct Settled {
     /// For each row of the grouped batch whether it is a delete.
     deleted: Vec<bool>,
     delete_versions: Vec<Version>,
-}
-
-/// A window's bound as the grouped schema has it.
-fn time_column(plan: &Plan, column: usize, times: Vec<i64>) -> ArrayRef {
-    let array = TimestampMicrosecondArray::from(times);
-    match plan.grouped_schema.fields().get(column).map(|field| field.data_type()) {
-        Some(arrow_schema::DataType::Timestamp(_, Some(zone))) => Arc::new(array.with_timezone(Arc::clone(zone))),
-        _ => Arc::new(array),
-    }
 }
 
 fn concat(arrays: &[ArrayRef]) -> Result<ArrayRef, Cause> {

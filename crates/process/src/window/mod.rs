@@ -4,8 +4,12 @@ mod aggregation;
 mod assign;
 mod emit;
 mod groups;
+mod plan;
+mod session;
 mod snapshot;
 mod table;
 
 pub(crate) use aggregation::WindowAggregation;
+pub(crate) use plan::Plan;
+pub(crate) use session::SessionAggregation;
 pub(crate) use table::group_bytes_max;

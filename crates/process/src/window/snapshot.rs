@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use state::{CodecError, SnapshotReader, SnapshotWriter};
 
-use super::aggregation::{Plan, WindowAggregation};
+use super::aggregation::WindowAggregation;
+use super::plan::Plan;
 use super::table::Window;
 use crate::error::Cause;
 

@@ -64,7 +64,7 @@ impl KeyTable {
         Ok(group)
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.index.allocation_size()
             + self.hashes.capacity() * size_of::<u64>()
             + self.data.capacity()

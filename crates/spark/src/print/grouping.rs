@@ -4,7 +4,9 @@ use spark_connect_proto::aggregate::GroupType;
 use spark_connect_proto::relation::RelType;
 use spark_connect_proto::{Aggregate as AggregateRelation, Relation};
 use sql::spark::name;
-use sql::{Aggregate, AggregateCall, AggregateFunction, Emit, Expression, Query, WINDOW_END, WINDOW_START, Window};
+use sql::{
+    Aggregate, AggregateCall, AggregateFunction, Emit, Expression, FixedWindow, Query, WINDOW_END, WINDOW_START, Window,
+};
 
 use super::{Read, own};
 use crate::error::{Error, Result};
@@ -17,12 +19,16 @@ const ROWS: &str = "rows";
 /// Groups with the columns of the grouped batch, and the number of rows folded in.
 ///
 /// # Errors
-/// `Plan` for an aggregate that isn't computed on Spark.
+/// `Plan` for an aggregate or a window that isn't computed on Spark.
 pub(super) fn groups(rows: Relation, query: &str, aggregate: &Aggregate) -> Result<Relation> {
     let Aggregate { window, keys, calls, grouped_schema: _ } = aggregate;
     let mut grouping = Vec::new();
     let mut columns = Vec::new();
-    if let Some(Window { time, size_us, slide_us, offset_us }) = window {
+    if let Some(window) = window {
+        let Window::Fixed(FixedWindow { time, size_us, slide_us, offset_us }) = window else {
+            let reason = "sessions aren't computed on Spark yet; use `engine: local`".to_owned();
+            return Err(Error::Plan { query: query.to_owned(), reason });
+        };
         let text = format!(
             "window({}, '{size_us} microseconds', '{slide_us} microseconds', '{offset_us} microseconds')",
             time.to_spark()

@@ -6,6 +6,7 @@ mod call;
 mod literal;
 mod operator;
 mod pattern;
+mod window;
 
 use std::ops::Range;
 
@@ -14,8 +15,8 @@ use datafusion_common::ScalarValue;
 use sqlparser::ast::{self, CaseWhen, CastKind, Expr, Ident, Spanned as _};
 
 pub(crate) use aggregate::Call;
-pub(crate) use call::{WindowShape, as_window};
 pub(crate) use pattern::{DraftKind, PatternScope, RowDraft, ValueDraft};
+pub(crate) use window::{WindowKind, WindowShape, as_window};
 
 use crate::diagnostic::Diagnostic;
 use crate::lower::fold;
@@ -338,9 +339,10 @@ impl<'a> Binder<'a> {
 
     /// `table.column`, or `window.start` and `window.end`.
     fn qualified(&mut self, table: &Ident, column: &Ident) -> Bound {
-        let is_window = table.value.eq_ignore_ascii_case("window") && self.scope.table("window").is_none();
-        if is_window && !self.scope.has("window") {
-            return self.window_field(&column.value, self.here.clone());
+        let name = table.value.to_ascii_lowercase();
+        let is_window = matches!(name.as_str(), "window" | "session_window");
+        if is_window && self.scope.table(&name).is_none() && !self.scope.has(&name) {
+            return self.window_field(&name, &column.value, self.here.clone());
         }
         self.column(Some(table), column)
     }

@@ -1,7 +1,6 @@
 //! Functions that are known and refused: why, and what to write instead.
 
 const NOT_REPEATABLE: &str = "gives another value each time, so that a replay would change results";
-const NOT_YET: &str = "isn't supported yet";
 const DIFFERS: &str = "isn't supported, since engines differ in it";
 
 /// Names, reason, and what to write instead.
@@ -61,7 +60,6 @@ const REFUSED: &[(&[&str], &str, &str)] = &[
         "stands in one form only, so that lists are ordered and can't outgrow the memory",
         "write array_join(slice(collect_list(text), 1, 100), ', '): the first 100 by event time",
     ),
-    (&["session_window"], NOT_YET, "use window(event_time, '5 minutes')"),
     (
         &["tumble", "hop", "tumbling", "hopping", "time_bucket", "date_bin"],
         "isn't Spark's",

@@ -1,7 +1,7 @@
 //! What PostgreSQL must hold when the accepted and rejected records are known: how many rows, or how many records its windows have folded in.
 
 use serde::Serialize;
-use sql::{Emit, JoinKind, Query};
+use sql::{Emit, JoinKind, Query, Window};
 use store::Store;
 use tokio::runtime::Handle;
 
@@ -75,7 +75,10 @@ fn measure(query: &Query) -> Measure {
         return Measure::None("the query publishes final windows alone: those that are open have no row");
     }
     match &aggregate.window {
-        Some(window) => Measure::Folded(u64::try_from(window.size_us / window.slide_us.max(1)).unwrap_or(1)),
+        Some(Window::Fixed(window)) => {
+            Measure::Folded(u64::try_from(window.size_us / window.slide_us.max(1)).unwrap_or(1))
+        }
+        Some(Window::Session(_)) => Measure::Folded(1),
         None => Measure::None("the query has no window"),
     }
 }
@@ -123,7 +126,7 @@ pub(crate) fn compare(
                 TableReport::compared(table, "rows = validated records", accepted, found)
             }
             Measure::Folded(windows) if is_whole => {
-                let found = count(&format!("SELECT coalesce(sum(folded_rows), 0) FROM {}", quoted(result)))?;
+                let found = count(&format!("SELECT coalesce(sum(folded_rows), 0) FROM {} WHERE NOT is_deleted", quoted(result)))?;
                 let what = match windows {
                     1 => "records folded into windows = validated records".to_owned(),
                     windows => format!("records folded into windows = validated records x {windows} windows each"),

@@ -1,0 +1,195 @@
+//! The sessions that are held, with their state.
+
+use std::collections::BTreeSet;
+
+use crate::accumulator::Accumulator;
+use crate::error::Cause;
+use crate::window::table::KeyTable;
+
+/// Merged and closed sessions leave holes; they are closed up when there are this many and most are holes.
+const HOLES_MIN: usize = 1024;
+
+/// One session.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Session {
+    /// Number of its key.
+    pub(super) key: u32,
+    pub(super) start_us: i64,
+    /// Time of its last row.
+    pub(super) last_us: i64,
+    /// Rows folded in.
+    pub(super) rows: u64,
+    /// False for a hole.
+    pub(super) is_held: bool,
+    /// Whether it is among `changed`.
+    pub(super) is_changed: bool,
+    /// Starts under which a published row stands, or may stand.
+    pub(super) standing: Vec<i64>,
+    /// Times of rows that came during a replay: starts that may have been published before it.
+    pub(super) replayed: Vec<i64>,
+}
+
+impl Session {
+    fn heap_bytes(&self) -> usize {
+        (self.standing.capacity() + self.replayed.capacity()) * size_of::<i64>()
+    }
+
+    /// Takes over what is known of a session that is merged into this one.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.start_us = self.start_us.min(other.start_us);
+        self.last_us = self.last_us.max(other.last_us);
+        self.rows += other.rows;
+        self.standing.extend(other.standing);
+        self.replayed.extend(other.replayed);
+    }
+}
+
+/// Sessions by key, numbered from 0; the aggregates of session `n` are in group `n` of the accumulators.
+#[derive(Debug)]
+pub(super) struct SessionTable {
+    pub(super) keys: KeyTable,
+    /// Hash of each key.
+    hashes: Vec<u64>,
+    /// Sessions of each key, ascending.
+    pub(super) of_key: Vec<Vec<u32>>,
+    pub(super) sessions: Vec<Session>,
+    pub(super) accumulators: Vec<Box<dyn Accumulator>>,
+    /// Sessions by the time of their last row.
+    pub(super) by_last: BTreeSet<(i64, u32)>,
+    /// Sessions with rows that weren't published, each once. May name holes.
+    pub(super) changed: Vec<u32>,
+    /// One group, on the way from one session to another.
+    carrier: Vec<Box<dyn Accumulator>>,
+    heap_bytes: usize,
+}
+
+/// Bytes that a session takes besides its key and aggregates.
+pub(super) const SESSION_BYTES: usize = size_of::<Session>() + 4 * size_of::<u32>() + 2 * size_of::<(i64, u32)>();
+
+impl SessionTable {
+    pub(super) fn new(accumulators: Vec<Box<dyn Accumulator>>, carrier: Vec<Box<dyn Accumulator>>) -> Self {
+        Self {
+            keys: KeyTable::default(),
+            hashes: Vec::new(),
+            of_key: Vec::new(),
+            sessions: Vec::new(),
+            accumulators,
+            by_last: BTreeSet::new(),
+            changed: Vec::new(),
+            carrier,
+            heap_bytes: 0,
+        }
+    }
+
+    /// The number of a key, a new one if it wasn't there.
+    pub(super) fn key(&mut self, hash: u64, key: Option<&[u8]>) -> Result<u32, Cause> {
+        let number = self.keys.find_or_insert(hash, key)?;
+        if number as usize == self.of_key.len() {
+            self.of_key.push(Vec::new());
+            self.hashes.push(hash);
+        }
+        Ok(number)
+    }
+
+    /// Adds a session without aggregates at a place among those of its key.
+    pub(super) fn insert(&mut self, at: usize, session: Session) -> Result<u32, Cause> {
+        let number =
+            u32::try_from(self.sessions.len()).map_err(|_| Cause::Internal("there are 4294967295 sessions".into()))?;
+        self.by_last.insert((session.last_us, number));
+        self.of_key[session.key as usize].insert(at, number);
+        self.heap_bytes += session.heap_bytes();
+        self.sessions.push(session);
+        for accumulator in &mut self.accumulators {
+            accumulator.resize(number as usize + 1);
+        }
+        Ok(number)
+    }
+
+    /// Changes what is known of a session.
+    pub(super) fn update(&mut self, number: u32, change: impl FnOnce(&mut Session)) {
+        let session = &mut self.sessions[number as usize];
+        let (before, bytes) = (session.last_us, session.heap_bytes());
+        change(session);
+        self.heap_bytes = self.heap_bytes + session.heap_bytes() - bytes;
+        if session.last_us != before {
+            self.by_last.remove(&(before, number));
+            self.by_last.insert((session.last_us, number));
+        }
+        if !session.is_changed {
+            session.is_changed = true;
+            self.changed.push(number);
+        }
+    }
+
+    /// Merges one session into another of the same key.
+    pub(super) fn merge(&mut self, from: u32, into: u32) -> Result<(), Cause> {
+        for (accumulator, carrier) in self.accumulators.iter_mut().zip(&mut self.carrier) {
+            carrier.resize(0);
+            carrier.resize(1);
+            carrier.merge(accumulator.as_ref(), &[from], &[0])?;
+            accumulator.merge(carrier.as_ref(), &[0], &[into])?;
+        }
+        let merged = self.remove(from);
+        self.update(into, |session| session.absorb(merged));
+        Ok(())
+    }
+
+    /// Takes a session out and leaves a hole.
+    pub(super) fn remove(&mut self, number: u32) -> Session {
+        let session = std::mem::take(&mut self.sessions[number as usize]);
+        self.heap_bytes -= session.heap_bytes();
+        self.by_last.remove(&(session.last_us, number));
+        self.of_key[session.key as usize].retain(|other| *other != number);
+        session
+    }
+
+    /// Closes up the holes if that pays, or in any case.
+    pub(super) fn compact(
+        &mut self,
+        always: bool,
+        fresh: impl FnOnce() -> Result<Vec<Box<dyn Accumulator>>, Cause>,
+    ) -> Result<(), Cause> {
+        let held = self.by_last.len();
+        let holes = self.sessions.len() - held;
+        let pays = holes >= HOLES_MIN && holes > held;
+        if !(pays || always && (holes > 0 || self.of_key.iter().any(Vec::is_empty))) {
+            return Ok(());
+        }
+        let mut table = Self::new(fresh()?, std::mem::take(&mut self.carrier));
+        let mut old: Vec<u32> = Vec::with_capacity(held);
+        for (key, numbers) in (0_u32..).zip(&self.of_key) {
+            for number in numbers {
+                let session = std::mem::take(&mut self.sessions[*number as usize]);
+                let new_key = table.key(self.hashes[key as usize], self.keys.get(key))?;
+                let at = table.of_key[new_key as usize].len();
+                let is_changed = session.is_changed;
+                let inserted = table.insert(at, Session { key: new_key, ..session })?;
+                if is_changed {
+                    table.changed.push(inserted);
+                }
+                old.push(*number);
+            }
+        }
+        let new: Vec<u32> = (0..).take(old.len()).collect();
+        for (accumulator, before) in table.accumulators.iter_mut().zip(&self.accumulators) {
+            accumulator.merge(before.as_ref(), &old, &new)?;
+        }
+        *self = table;
+        Ok(())
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        let aggregates: usize = self.accumulators.iter().map(|each| each.bytes()).sum();
+        // A tree's nodes are at least half full.
+        let by_last = 2 * self.by_last.len() * size_of::<(i64, u32)>();
+        self.keys.bytes()
+            + self.hashes.capacity() * size_of::<u64>()
+            + self.of_key.capacity() * size_of::<Vec<u32>>()
+            + self.sessions.capacity() * (size_of::<Session>() + size_of::<u32>())
+            + self.changed.capacity() * size_of::<u32>()
+            + by_last
+            + aggregates
+            + self.heap_bytes
+    }
+}
