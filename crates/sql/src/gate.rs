@@ -135,10 +135,10 @@ fn clauses(select: &Select, source: &Source<'_>, diagnostics: &mut Vec<Diagnosti
         }
     };
     refuse(
-        matches!(distinct, Some(Distinct::Distinct | Distinct::On(_))),
+        matches!(distinct, Some(Distinct::On(_))),
         "DISTINCT",
-        "DISTINCT would have to keep every row ever seen",
-        "group by the columns and a window; repeated records are removed by `duplicates` in tillstream.yaml",
+        "DISTINCT ON isn't Spark's",
+        "group by the columns and a window, and take min_by(value, event_time) of the others",
     );
     refuse(top.is_some(), "TOP", "TOP isn't supported", "limit where the result is read");
     refuse(into.is_some(), "INTO", "INTO isn't supported", "the file's name is the name of the result");

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use sqlparser::ast::{
-    Expr, GroupByExpr, Ident, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned as _, Value, ValueWithSpan,
-    WildcardAdditionalOptions,
+    Distinct, Expr, GroupByExpr, Ident, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned as _, Value,
+    ValueWithSpan, WildcardAdditionalOptions,
 };
 
 use crate::bind::{Binder, Bound, Place, Reported, WindowShape, as_window};
@@ -52,7 +52,8 @@ pub(crate) struct Selected {
 impl Binder<'_> {
     /// Binds all of it; what is wrong in one part doesn't hide what is wrong in another.
     pub(crate) fn selected(&mut self, select: &Select) -> Bound<Selected> {
-        let keys = self.group_by(select);
+        let is_distinct = matches!(select.distinct, Some(Distinct::Distinct));
+        let keys = if is_distinct { self.distinct_window(select) } else { self.group_by(select) };
         self.place = Place::Select;
         let mut columns = Some(Vec::new());
         for item in &select.projection {
@@ -70,14 +71,54 @@ impl Binder<'_> {
         }
         self.place = Place::Having;
         let having = select.having.as_ref().map(|having| self.condition(having, "HAVING")).transpose();
-        let (keys, having) = (keys?, having?);
+        let (mut keys, having) = (keys?, having?);
         let columns = columns.ok_or(Reported)?;
+        if is_distinct {
+            keys = self.distinct_keys(&columns, having.is_some())?;
+        }
         let grouped = !keys.is_empty() || self.window.is_some();
         let is_aggregate = grouped || !self.calls.is_empty();
         if let (Some(having), false) = (&having, is_aggregate) {
             return self.report(having.span.clone(), "HAVING without GROUP BY", "write WHERE for conditions on rows");
         }
         Ok(Selected { columns, keys, window: self.window.clone(), having, is_aggregate })
+    }
+
+    /// The window of SELECT DISTINCT, which groups by its columns.
+    fn distinct_window(&mut self, select: &Select) -> Bound<Vec<Typed>> {
+        let span = self.source.word("DISTINCT");
+        if !matches!(&select.group_by, GroupByExpr::Expressions(expressions, _) if expressions.is_empty()) {
+            return self.report(span, "DISTINCT beside GROUP BY removes nothing", "remove DISTINCT");
+        }
+        self.place = Place::Group;
+        for function in select.projection.iter().filter_map(expression_of).filter_map(as_window) {
+            let shape = self.window_shape(function)?;
+            self.window = Some(shape);
+        }
+        if self.window.is_some() {
+            return Ok(Vec::new());
+        }
+        let time = self.event_time.clone().unwrap_or_else(|| "event_time".to_owned());
+        let help = format!(
+            "write SELECT DISTINCT window({time}, '1 hour'), …; repeated records are removed by `duplicates` in tillstream.yaml"
+        );
+        self.report(span, "DISTINCT over the whole stream would have to keep every row ever seen", help)
+    }
+
+    /// The group keys of SELECT DISTINCT: its columns without the window.
+    fn distinct_keys(&mut self, columns: &[Column], has_having: bool) -> Bound<Vec<Typed>> {
+        if !self.calls.is_empty() || has_having {
+            let span = self.source.word("DISTINCT");
+            return self.report(span, "DISTINCT beside aggregates", "remove DISTINCT, and write GROUP BY");
+        }
+        let mut keys: Vec<Typed> = Vec::new();
+        for column in columns {
+            let is_window = matches!(column.value.kind, Kind::WindowStart | Kind::WindowEnd);
+            if !is_window && column.value.as_literal().is_none() && !keys.contains(&column.value) {
+                keys.push(column.value.clone());
+            }
+        }
+        Ok(keys)
     }
 
     fn group_by(&mut self, select: &Select) -> Bound<Vec<Typed>> {

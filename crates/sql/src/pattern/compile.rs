@@ -176,7 +176,7 @@ fn input(binder: &mut Binder<'_>, select: &Select, catalog: &Catalog, word: usiz
     let groups =
         !matches!(&inner.group_by, GroupByExpr::Expressions(list, _) if list.is_empty()) || inner.having.is_some();
     let table = match inner.from.as_slice() {
-        [one] if one.joins.is_empty() && is_star && !groups => &one.relation,
+        [one] if one.joins.is_empty() && is_star && !groups && inner.distinct.is_none() => &one.relation,
         _ => {
             let span = binder.source.span(inner.span()).unwrap_or(0..0);
             let message = "the query before MATCH_RECOGNIZE may leave out rows and do nothing else";
@@ -239,6 +239,10 @@ fn outer(binder: &mut Binder<'_>, select: &Select, alias: &str, matched: &[Field
     binder.scope = Scope { tables: vec![ScopeTable::stream(alias, &Schema::new(matched.to_vec()))] };
     binder.event_time = None;
     binder.calls.clear();
+    if select.distinct.is_some() {
+        let span = binder.source.word("DISTINCT");
+        return binder.report(span, "matches are told apart already", "remove DISTINCT");
+    }
     let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(list, _) if list.is_empty());
     if grouped || select.having.is_some() {
         let words: &[&str] = if grouped { &["GROUP", "BY"] } else { &["HAVING"] };
