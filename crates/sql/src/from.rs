@@ -1,6 +1,7 @@
-//! FROM: one stream, and reference tables joined by their keys.
+//! FROM: a stream or a query, and reference tables joined by their keys.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow_schema::DataType;
 use datafusion_common::ScalarValue;
@@ -11,17 +12,22 @@ use sqlparser::ast::{
 
 use crate::bind::{Binder, Bound, Place, Reported, a_type, case, coerce};
 use crate::diagnostic::{list, nearest};
-use crate::plan::{Catalog, JoinKind, ReferenceTable, StreamTable};
-use crate::scope::{Scope, ScopeTable};
+use crate::plan::{Catalog, JoinKind, ReferenceTable};
+use crate::relation::{Groups, Relation, StreamDraft};
+use crate::scope::{Scope, ScopeColumn, ScopeTable};
+use crate::select::Column;
 use crate::typed::{Comparison, Kind, Typed};
 use crate::types;
 
 /// A join before it is known which columns are read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct JoinDraft {
     pub(crate) reference: String,
-    pub(crate) alias: String,
+    /// What its columns are called in the row: `prefix.column`.
+    pub(crate) prefix: String,
     pub(crate) kind: JoinKind,
+    /// The table's columns.
+    pub(crate) columns: Vec<ScopeColumn>,
     /// One per key column of the reference, of that column's type.
     pub(crate) keys: Vec<Typed>,
     /// The stream's event time, if the table's rows are valid for a time.
@@ -30,29 +36,29 @@ pub(crate) struct JoinDraft {
 
 /// What FROM gives.
 #[derive(Debug)]
-pub(crate) struct From {
-    pub(crate) stream: String,
-    pub(crate) joins: Vec<JoinDraft>,
-    /// Conditions in ON of inner joins that aren't key equalities: they filter the joined rows.
-    pub(crate) conditions: Vec<Typed>,
+pub(crate) enum Origin {
+    Rows(Box<StreamDraft>),
+    Groups(Box<Groups>),
 }
 
 /// A table's name and alias as written.
 pub(crate) struct Named {
-    name: String,
-    alias: String,
-    span: Range<usize>,
+    pub(crate) name: String,
+    pub(crate) alias: String,
+    pub(crate) span: Range<usize>,
 }
 
 impl Binder<'_> {
-    /// Binds FROM and puts its tables into the scope.
-    pub(crate) fn from(&mut self, from: &[TableWithJoins], catalog: &Catalog) -> Bound<From> {
+    /// Binds FROM and puts its tables into the scope. Gives the rows, and the conditions in ON of inner joins that aren't key equalities:
+    /// they filter the joined rows.
+    pub(crate) fn from(&mut self, from: &[TableWithJoins]) -> Bound<(Origin, Vec<Typed>)> {
         self.place = Place::Join;
         let first = match from {
             [first] => first,
             [] => {
                 let end = self.source.text.trim_end().len();
-                let help = format!("write FROM and the stream: {}", list(catalog.streams.keys().map(String::as_str)));
+                let streams = self.catalog.map(|catalog| list(catalog.streams.keys().map(String::as_str)));
+                let help = format!("write FROM and the stream: {}", streams.unwrap_or_default());
                 return self.report(end..end, "the query reads no stream", help);
             }
             [_, second, ..] => {
@@ -64,13 +70,57 @@ impl Binder<'_> {
                 );
             }
         };
-        let table = self.table(&first.relation)?;
-        let stream = self.stream(&table, catalog)?;
-        let mut drafts = From { stream, joins: Vec::new(), conditions: Vec::new() };
+        let mut origin = self.first(&first.relation)?;
+        let mut conditions = Vec::new();
         for join in &first.joins {
-            self.join(join, catalog, &mut drafts)?;
+            match &mut origin {
+                Origin::Rows(input) => self.join(join, input, &mut conditions)?,
+                Origin::Groups(_) => {
+                    let span = self.source.span(join.relation.span()).unwrap_or(0..0);
+                    let help = "join in the inner query, before its GROUP BY";
+                    return self.report(span, "groups can't be joined any more", help);
+                }
+            }
         }
-        Ok(drafts)
+        Ok((origin, conditions))
+    }
+
+    /// What stands first in FROM: a stream, a query, or one of WITH.
+    fn first(&mut self, factor: &TableFactor) -> Bound<Origin> {
+        if let TableFactor::Derived { lateral: false, subquery, alias, sample: None } = factor {
+            let span = self.source.span(factor.span()).unwrap_or(0..0);
+            if alias.as_ref().is_some_and(|alias| !alias.columns.is_empty()) {
+                return self.report(span, "columns aren't named here", "name them within: SELECT … AS name");
+            }
+            let alias = alias.as_ref().map_or_else(String::new, |alias| alias.name.value.clone());
+            let relation = self.query(subquery)?;
+            return Ok(self.origin(&alias, relation));
+        }
+        let table = self.table(factor)?;
+        let named = self.tables.iter().find(|(name, _)| name.eq_ignore_ascii_case(&table.name)).cloned();
+        match named {
+            Some((_, Some(relation))) => Ok(self.origin(&table.alias, relation)),
+            Some((_, None)) => Err(Reported),
+            None => self.stream(&table),
+        }
+    }
+
+    /// Puts the columns of a query into the scope.
+    fn origin(&mut self, alias: &str, relation: Relation) -> Origin {
+        let column = |column: &Column| ScopeColumn::of(&column.name, column.value.clone());
+        let columns = relation.columns().iter().map(column).collect();
+        self.scope = Scope { tables: vec![ScopeTable { alias: alias.to_owned(), columns }] };
+        match relation {
+            Relation::Rows(rows) => {
+                self.event_time = Some(rows.input.event_time.clone());
+                Origin::Rows(Box::new(rows.input))
+            }
+            Relation::Groups(groups) => {
+                self.inner_window = Some(groups.window.kind);
+                self.event_time = None;
+                Origin::Groups(groups)
+            }
+        }
     }
 
     pub(crate) fn table(&mut self, factor: &TableFactor) -> Bound<Named> {
@@ -90,7 +140,7 @@ impl Binder<'_> {
         else {
             let (message, help) = match factor {
                 TableFactor::Derived { .. } => {
-                    ("a query in FROM isn't supported yet", "write it as a query file of its own")
+                    ("a query can't be joined here", "put it first in FROM, and join reference tables to it")
                 }
                 TableFactor::Table { args: Some(_), .. }
                 | TableFactor::TableFunction { .. }
@@ -130,12 +180,31 @@ impl Binder<'_> {
         Ok(Named { name, alias, span })
     }
 
-    pub(crate) fn stream(&mut self, table: &Named, catalog: &Catalog) -> Bound<String> {
+    /// The stream of this name, whose columns become the scope.
+    pub(crate) fn only_stream(&mut self, table: &Named) -> Bound<String> {
+        match self.stream(table)? {
+            Origin::Rows(input) => Ok(input.stream),
+            Origin::Groups(_) => Err(Reported),
+        }
+    }
+
+    fn stream(&mut self, table: &Named) -> Bound<Origin> {
+        let Some(catalog) = self.catalog else { return Err(Reported) };
         let found = catalog.streams.iter().find(|(name, _)| name.eq_ignore_ascii_case(&table.name));
         if let Some((name, stream)) = found {
-            self.event_time = Some(stream.event_time.clone());
+            let column = stream.schema.field_with_name(&stream.event_time).ok();
+            let (data_type, nullable) =
+                column.map_or((types::timestamp(), true), |field| (field.data_type().clone(), field.is_nullable()));
+            let event_time = Typed::column(&stream.event_time, data_type, nullable, 0..0);
+            self.event_time = Some(event_time.clone());
             self.scope = Scope { tables: vec![ScopeTable::stream(&table.alias, &stream.schema)] };
-            return Ok(name.clone());
+            return Ok(Origin::Rows(Box::new(StreamDraft {
+                stream: name.clone(),
+                schema: Arc::clone(&stream.schema),
+                joins: Vec::new(),
+                filter: None,
+                event_time,
+            })));
         }
         let streams = || catalog.streams.keys().map(String::as_str);
         if catalog.references.keys().any(|name| name.eq_ignore_ascii_case(&table.name)) {
@@ -147,14 +216,15 @@ impl Binder<'_> {
                 help,
             );
         }
-        let help = match nearest(&table.name, streams()) {
+        let help = match nearest(&table.name, streams().chain(self.tables.iter().map(|(name, _)| name.as_str()))) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the streams are {}", list(streams())),
         };
         self.report(table.span.clone(), format!("there is no stream `{}`", table.name), help)
     }
 
-    fn join(&mut self, join: &SqlJoin, catalog: &Catalog, drafts: &mut From) -> Bound<()> {
+    fn join(&mut self, join: &SqlJoin, input: &mut StreamDraft, conditions: &mut Vec<Typed>) -> Bound<()> {
+        let Some(catalog) = self.catalog else { return Err(Reported) };
         let table = self.table(&join.relation)?;
         let (kind, constraint) = match &join.join_operator {
             JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => (JoinKind::Inner, constraint),
@@ -171,6 +241,13 @@ impl Binder<'_> {
                 );
             }
         };
+        if catalog.streams.keys().any(|name| name.eq_ignore_ascii_case(&table.name)) {
+            return self.report(
+                table.span,
+                format!("`{}` is a stream, and joining two streams isn't supported yet", table.name),
+                "join reference tables, which are set in tillstream.yaml",
+            );
+        }
         let found = catalog.references.iter().find(|(name, _)| name.eq_ignore_ascii_case(&table.name));
         let Some((name, reference)) = found else { return self.unknown_reference(&table, catalog) };
         if self.scope.table(&table.alias).is_some() {
@@ -179,16 +256,16 @@ impl Binder<'_> {
         }
         let using = self.using(constraint, &table, reference)?;
         let nullable = kind == JoinKind::Left;
-        let mut scope_table = ScopeTable::reference(&table.alias, &reference.schema, nullable);
+        let prefix = free_prefix(&table.alias, input);
+        let mut scope_table = ScopeTable::reference(&table.alias, &prefix, &reference.schema, nullable);
+        let columns = scope_table.columns.clone();
         for (column, _) in &using {
             scope_table.columns.iter_mut().filter(|known| known.name == *column).for_each(|known| known.hidden = true);
         }
         self.scope.tables.push(scope_table);
         let mut equalities = using;
         match constraint {
-            JoinConstraint::On(condition) => {
-                self.on(condition, &table, kind, &mut equalities, &mut drafts.conditions)?
-            }
+            JoinConstraint::On(condition) => self.on(condition, &prefix, kind, &mut equalities, conditions)?,
             JoinConstraint::Using(_) => {}
             JoinConstraint::Natural | JoinConstraint::None => {
                 let key = reference.key.first().map_or("key", String::as_str);
@@ -196,21 +273,16 @@ impl Binder<'_> {
                 return self.report(table.span, message, format!("write ON stream.column = {}.{key}", table.alias));
             }
         }
-        let keys = self.key(&table, reference, kind, equalities, &mut drafts.conditions)?;
-        let stream = catalog.streams.get(&drafts.stream).filter(|_| reference.has_validity);
-        let event_time = |stream: &StreamTable| {
-            let field = stream.schema.field_with_name(&stream.event_time).ok()?;
-            Some(Typed::column(field.name(), field.data_type().clone(), field.is_nullable(), table.span.clone()))
-        };
-        let as_of = stream.and_then(event_time);
-        drafts.joins.push(JoinDraft { reference: name.clone(), alias: table.alias, kind, keys, as_of });
+        let keys = self.key(&table, reference, kind, equalities, conditions)?;
+        let as_of = reference.has_validity.then(|| input.event_time.clone());
+        input.joins.push(JoinDraft { reference: name.clone(), prefix, kind, columns, keys, as_of });
         Ok(())
     }
 
     fn unknown_reference(&mut self, table: &Named, catalog: &Catalog) -> Bound<()> {
-        if catalog.streams.keys().any(|name| name.eq_ignore_ascii_case(&table.name)) {
-            let message = format!("`{}` is a stream, and joining two streams isn't supported yet", table.name);
-            return self.report(table.span.clone(), message, "join reference tables, which are set in tillstream.yaml");
+        if self.tables.iter().any(|(name, _)| name.eq_ignore_ascii_case(&table.name)) {
+            let help = "put it first in FROM, and join reference tables to it";
+            return self.report(table.span.clone(), "a query can't be joined here", help);
         }
         let names = || catalog.references.keys().map(String::as_str);
         let help = match nearest(&table.name, names()) {
@@ -247,22 +319,22 @@ impl Binder<'_> {
     fn on(
         &mut self,
         condition: &Expr,
-        table: &Named,
+        prefix: &str,
         kind: JoinKind,
         equalities: &mut Vec<(String, Typed)>,
         conditions: &mut Vec<Typed>,
     ) -> Bound<()> {
         match condition {
-            Expr::Nested(inner) => return self.on(inner, table, kind, equalities, conditions),
+            Expr::Nested(inner) => return self.on(inner, prefix, kind, equalities, conditions),
             Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-                let left = self.on(left, table, kind, equalities, conditions);
-                let right = self.on(right, table, kind, equalities, conditions);
+                let left = self.on(left, prefix, kind, equalities, conditions);
+                let right = self.on(right, prefix, kind, equalities, conditions);
                 return left.and(right);
             }
             Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
                 let (left, right) = (self.bind(left), self.bind(right));
                 let (left, right) = (left?, right?);
-                let own = format!("{}.", table.alias);
+                let own = format!("{prefix}.");
                 let of_table = |side: &Typed| match &side.kind {
                     Kind::Column(name) => name.strip_prefix(&own).map(str::to_owned),
                     _ => None,
@@ -331,7 +403,7 @@ impl Binder<'_> {
                 let help = "use CASE in SELECT for other conditions, or WHERE to drop rows";
                 return self.report(span, message, help);
             }
-            let right = Typed::column(&right.row_name, right.data_type, right.nullable, span.clone());
+            let right = Typed { span: span.clone(), ..right.value };
             let equal = self.typed_compare(value, Comparison::Equal, right, span)?;
             conditions.push(equal);
         }
@@ -370,6 +442,13 @@ impl Binder<'_> {
             }
         }
     }
+}
+
+/// A name for the columns of a joined table that no other table of the rows has.
+fn free_prefix(alias: &str, input: &StreamDraft) -> String {
+    let is_taken = |prefix: &str| input.joins.iter().any(|join| join.prefix == prefix);
+    let numbered = (2..).map(|number| format!("{alias}_{number}"));
+    std::iter::once(alias.to_owned()).chain(numbered).find(|prefix| !is_taken(prefix)).unwrap_or_default()
 }
 
 /// A name of one part.

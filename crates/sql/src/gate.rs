@@ -5,13 +5,12 @@ use sqlparser::ast::{Distinct, LimitClause, Query, Select, SelectFlavor, SetExpr
 use crate::diagnostic::Diagnostic;
 use crate::source::Source;
 
-/// The SELECT of a text that is one query and nothing else. What is outside the subset is reported; the SELECT is returned all the
-/// same where there is one, so that its expressions are checked too.
-pub(crate) fn select<'a>(
+/// The query of a text that is one query and nothing else.
+pub(crate) fn statement<'a>(
     statements: &'a [Statement],
     source: &Source<'_>,
     diagnostics: &mut Vec<Diagnostic>,
-) -> Option<&'a Select> {
+) -> Option<&'a Query> {
     let whole = 0..source.text.trim_end().len();
     let query = match statements {
         [Statement::Query(query)] => query,
@@ -34,32 +33,60 @@ pub(crate) fn select<'a>(
             return None;
         }
     };
-    let select = body(query, source, diagnostics)?;
-    clauses(select, source, diagnostics);
-    // The tables that WITH makes would all be unknown.
-    query.with.is_none().then_some(select)
+    Some(query)
 }
 
-/// The SELECT of a query that stands within another, under the same rules.
-pub(crate) fn inner<'a>(
-    query: &'a Query,
+/// The SELECT of a text that is one SELECT and nothing else.
+pub(crate) fn select<'a>(
+    statements: &'a [Statement],
     source: &Source<'_>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<&'a Select> {
-    let select = body(query, source, diagnostics)?;
-    clauses(select, source, diagnostics);
-    query.with.is_none().then_some(select)
+    inner(statement(statements, source, diagnostics)?, source, diagnostics)
 }
 
-fn body<'a>(query: &'a Query, source: &Source<'_>, diagnostics: &mut Vec<Diagnostic>) -> Option<&'a Select> {
-    let Query { with, body, order_by, limit_clause, fetch, locks, for_clause, settings, format_clause, pipe_operators } =
-        query;
+/// The SELECT of a query that is nothing else. What is outside the subset is reported; the SELECT is returned all the same where there is
+/// one, so that its expressions are checked too.
+pub(crate) fn inner<'a>(
+    whole: &'a Query,
+    source: &Source<'_>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<&'a Select> {
+    query(whole, source, diagnostics);
+    let SetExpr::Select(select) = &*whole.body else {
+        let end = source.text.trim_end().len();
+        diagnostics
+            .push(Diagnostic::new(0..end, "only SELECT is supported here").with_help("write SELECT … FROM stream"));
+        return None;
+    };
+    if whole.with.is_some() {
+        let message = "WITH isn't supported here";
+        diagnostics.push(Diagnostic::new(source.word("WITH"), message).with_help("write the query in FROM"));
+        return None;
+    }
+    clauses(select, source, diagnostics);
+    Some(select)
+}
+
+/// Refuses clauses of a query that stand around its SELECT.
+pub(crate) fn query(query: &Query, source: &Source<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    let Query {
+        with: _,
+        body: _,
+        order_by,
+        limit_clause,
+        fetch,
+        locks,
+        for_clause,
+        settings,
+        format_clause,
+        pipe_operators,
+    } = query;
     let mut refuse = |found: bool, words: &[&str], message: &str, help: &str| {
         if found {
             diagnostics.push(Diagnostic::new(source.words(words), message).with_help(help));
         }
     };
-    refuse(with.is_some(), &["WITH"], "WITH isn't supported yet", "write the query in FROM as a query file of its own");
     refuse(
         order_by.is_some(),
         &["ORDER", "BY"],
@@ -82,25 +109,10 @@ fn body<'a>(query: &'a Query, source: &Source<'_>, diagnostics: &mut Vec<Diagnos
         || format_clause.is_some()
         || !pipe_operators.is_empty();
     refuse(other, &[], "the clause after the query isn't supported", "remove it");
-    match &**body {
-        SetExpr::Select(select) => Some(select),
-        SetExpr::Query(inner) => self::body(inner, source, diagnostics),
-        SetExpr::SetOperation { op, .. } => {
-            let word = op.to_string();
-            let message = format!("{word} isn't supported yet");
-            diagnostics.push(Diagnostic::new(source.word(&word), message).with_help("write two queries"));
-            None
-        }
-        _ => {
-            let whole = 0..source.text.trim_end().len();
-            diagnostics
-                .push(Diagnostic::new(whole, "only SELECT is supported").with_help("write SELECT … FROM stream"));
-            None
-        }
-    }
 }
 
-fn clauses(select: &Select, source: &Source<'_>, diagnostics: &mut Vec<Diagnostic>) {
+/// Refuses clauses of a SELECT.
+pub(crate) fn clauses(select: &Select, source: &Source<'_>, diagnostics: &mut Vec<Diagnostic>) {
     // What is bound elsewhere is named without a use here.
     let Select {
         select_token: _,

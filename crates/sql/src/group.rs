@@ -4,50 +4,59 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema};
 
+use crate::assemble::expression;
 use crate::bind::{Binder, Bound, Call, Reported, WindowKind};
-use crate::compile::{Parts, expression};
 use crate::diagnostic::Diagnostic;
 use crate::from::reported;
 use crate::lower::normalized;
-use crate::plan::{
-    Aggregate, AggregateCall, FixedWindow, SessionWindow, StreamTable, WINDOW_END, WINDOW_START, Window,
-};
+use crate::plan::{Aggregate, AggregateCall, FixedWindow, SessionWindow, WINDOW_END, WINDOW_START, Window};
+use crate::relation::{Groups, Relation, StreamDraft};
 use crate::select::{Column, Selected};
 use crate::typed::{Kind, Typed};
 use crate::types;
 
-/// The parts of an aggregate query.
-pub(crate) fn aggregate(binder: &mut Binder<'_>, selected: Selected, stream: &StreamTable) -> Bound<Parts> {
-    let columns = with_window_columns(selected.columns);
-    binder.check_unique(&columns)?;
-    let Some(window) = selected.window else { return no_window(binder, stream) };
-    let keys = named_keys(binder, &selected.keys, &columns)?;
-    let calls = named_calls(&binder.calls, &keys);
-    let mut grouping = Grouping { keys: &keys, calls: &calls, binder: &mut *binder };
-    let mut outputs = Vec::new();
-    let mut failed = false;
-    for column in columns {
-        match grouping.over_groups(column.value) {
-            Ok(value) => outputs.push(Column { value, ..column }),
-            Err(Reported) => failed = true,
+impl Binder<'_> {
+    /// Groups the input as SELECT, GROUP BY and HAVING say.
+    pub(crate) fn grouped(&mut self, selected: Selected, input: StreamDraft) -> Bound<Relation> {
+        let columns = with_window_columns(selected.columns);
+        self.check_unique(&columns)?;
+        let Some(window) = selected.window else { return self.no_window() };
+        let keys = named_keys(self, &selected.keys, &columns)?;
+        let calls = named_calls(&self.calls, &keys);
+        let mut grouping = Grouping { keys: &keys, calls: &calls, binder: &mut *self };
+        let mut outputs = Vec::new();
+        let mut failed = false;
+        for column in columns {
+            match grouping.over_groups(column.value) {
+                Ok(value) => outputs.push(Column { value, ..column }),
+                Err(Reported) => failed = true,
+            }
         }
+        let having = selected.having.map(|having| grouping.over_groups(having)).transpose()?;
+        if failed {
+            return Err(Reported);
+        }
+        Ok(Relation::Groups(Box::new(Groups { input, window, keys, calls, having, columns: outputs })))
     }
-    let having = selected.having.map(|having| grouping.over_groups(having)).transpose()?;
-    if failed {
-        return Err(Reported);
+
+    fn no_window<T>(&mut self) -> Bound<T> {
+        let group_by = self.source.words(&["GROUP", "BY"]);
+        let (span, message) = if group_by.is_empty() {
+            (self.source.word("SELECT"), "an aggregate over the whole stream never ends")
+        } else {
+            (group_by, "groups of a stream never end without a window, so their number would grow for ever")
+        };
+        let time = self.event_time.as_ref().map_or_else(|| "event_time".to_owned(), ToString::to_string);
+        let help = format!("add a window: GROUP BY window({time}, '1 minute')");
+        self.report(span, message, help)
     }
-    let mut over_row: Vec<Typed> = keys.iter().map(|(_, key)| key.clone()).collect();
-    over_row.extend(calls.iter().flat_map(|(_, call)| call.argument.iter().chain(&call.order)).cloned());
-    over_row.push(window.time.clone());
-    let bounds: &[&str] = match window.kind {
-        WindowKind::Fixed { .. } => &[WINDOW_START, WINDOW_END],
-        // The end moves as rows come.
-        WindowKind::Session { .. } => &[WINDOW_START],
-    };
-    let bounds = bounds.iter().map(|name| (*name).to_owned());
-    let identity = bounds.chain(keys.iter().map(|(name, _)| name.clone())).collect();
-    let grouped_schema = Arc::new(grouped_schema(&keys, &calls));
-    let time = expression(binder, window.time)?;
+}
+
+/// The grouping as operators run it.
+pub(crate) fn aggregate(binder: &mut Binder<'_>, groups: &Groups) -> Bound<Aggregate> {
+    let Groups { window, keys, calls, .. } = groups;
+    let grouped_schema = Arc::new(grouped_schema(keys, calls));
+    let time = expression(binder, window.time.clone())?;
     let window = match window.kind {
         WindowKind::Fixed { size_us, slide_us, offset_us } => {
             Window::Fixed(FixedWindow { time, size_us, slide_us, offset_us })
@@ -56,26 +65,14 @@ pub(crate) fn aggregate(binder: &mut Binder<'_>, selected: Selected, stream: &St
     };
     let mut key_expressions = Vec::new();
     for (name, key) in keys {
-        let key = normal_key(binder, key)?;
-        key_expressions.push((name, expression(binder, key)?));
+        let key = normal_key(binder, key.clone())?;
+        key_expressions.push((name.clone(), expression(binder, key)?));
     }
     let mut compiled_calls = Vec::new();
     for (name, call) in calls {
-        compiled_calls.push(compiled_call(binder, name, call)?);
+        compiled_calls.push(compiled_call(binder, name.clone(), call.clone())?);
     }
-    Ok(Parts {
-        aggregate: Some(Aggregate {
-            window: Some(window),
-            keys: key_expressions,
-            calls: compiled_calls,
-            grouped_schema,
-        }),
-        having: having.map(|having| expression(binder, having)).transpose()?,
-        columns: outputs,
-        identity,
-        time_column: Some(WINDOW_START.to_owned()),
-        over_row,
-    })
+    Ok(Aggregate { window: Some(window), keys: key_expressions, calls: compiled_calls, grouped_schema })
 }
 
 /// A call whose result is the column `name`.
@@ -86,19 +83,8 @@ pub(crate) fn compiled_call(binder: &mut Binder<'_>, name: String, call: Call) -
     Ok(AggregateCall { function, argument, order, result, nullable, name })
 }
 
-fn no_window(binder: &mut Binder<'_>, stream: &StreamTable) -> Bound<Parts> {
-    let group_by = binder.source.words(&["GROUP", "BY"]);
-    let (span, message) = if group_by.is_empty() {
-        (binder.source.word("SELECT"), "an aggregate over the whole stream never ends")
-    } else {
-        (group_by, "groups of a stream never end without a window, so their number would grow for ever")
-    };
-    let help = format!("add a window: GROUP BY window({}, '1 minute')", stream.event_time);
-    binder.report(span, message, help)
-}
-
 /// The columns with both of the window: those that SELECT doesn't name stand first, or next to the one it names.
-fn with_window_columns(mut columns: Vec<Column>) -> Vec<Column> {
+pub(crate) fn with_window_columns(mut columns: Vec<Column>) -> Vec<Column> {
     let place = |columns: &[Column], name: &str| columns.iter().position(|column| column.name == name);
     let column = |name: &str, kind| {
         let value = Typed { kind, data_type: types::timestamp(), nullable: false, span: 0..0 };

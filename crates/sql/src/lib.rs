@@ -15,9 +15,10 @@
 //! | `expression` | compiled expressions and conditions |
 //! | `change` | what a query's text has changed since an earlier one |
 //! | `diagnostic` | findings, carets, suggestions |
-//! | `compile` | text to plan, clause by clause |
+//! | `compile` | text to plan |
 //! | `options`, `dialect`, `source` | the leading lines; how the text is read; its tokens and places |
-//! | `gate`, `from`, `select`, `group` | the clauses that are let through, and what they bind to |
+//! | `gate`, `relation`, `from`, `select`, `group` | the clauses and queries within queries that are let through, and what they bind to |
+//! | `assemble` | the bound query as a plan |
 //! | `pattern/` | `MATCH_RECOGNIZE`: its clause, its row pattern, its plan |
 //! | `bind/` | expressions: names, types, implicit casts |
 //! | `functions/` | the allow-list of functions, and the list of those that are refused by name |
@@ -26,6 +27,7 @@
 //! | `spark` | the tree as text for Apache Spark |
 //! | `lower`, `kernel/` | the tree as DataFusion's physical expressions, and our own kernels |
 
+mod assemble;
 mod bind;
 mod change;
 mod compile;
@@ -43,6 +45,7 @@ mod monotone;
 mod options;
 mod pattern;
 pub mod plan;
+mod relation;
 mod scope;
 mod select;
 mod source;

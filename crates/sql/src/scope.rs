@@ -1,19 +1,32 @@
 //! The names that a query can use: tables and their columns. Names are found in any case, as in Spark.
 
-use arrow_schema::{DataType, Schema};
+use arrow_schema::Schema;
 
 use crate::diagnostic::{list, nearest};
+use crate::typed::{Kind, Typed};
 
 /// A column that can be named.
 #[derive(Debug, Clone)]
 pub(crate) struct ScopeColumn {
     pub(crate) name: String,
-    /// Its name in the joined row.
-    pub(crate) row_name: String,
-    pub(crate) data_type: DataType,
-    pub(crate) nullable: bool,
+    /// What it stands for: a column of the row, or an expression of a query in FROM.
+    pub(crate) value: Typed,
     /// Joined by USING: only its twin is found without a table's name.
     pub(crate) hidden: bool,
+}
+
+impl ScopeColumn {
+    pub(crate) fn of(name: &str, value: Typed) -> Self {
+        Self { name: name.to_owned(), value, hidden: false }
+    }
+
+    /// Its name in the row, if it is a column of it.
+    pub(crate) fn row_name(&self) -> Option<&str> {
+        match &self.value.kind {
+            Kind::Column(name) => Some(name),
+            _ => None,
+        }
+    }
 }
 
 /// A table in FROM.
@@ -29,18 +42,15 @@ impl ScopeTable {
         Self::new(alias, schema, false, |name| name.to_owned())
     }
 
-    /// A reference table: its columns are `alias.column` in the row.
-    pub(crate) fn reference(alias: &str, schema: &Schema, nullable: bool) -> Self {
-        Self::new(alias, schema, nullable, |name| format!("{alias}.{name}"))
+    /// A reference table: its columns are `prefix.column` in the row.
+    pub(crate) fn reference(alias: &str, prefix: &str, schema: &Schema, nullable: bool) -> Self {
+        Self::new(alias, schema, nullable, |name| format!("{prefix}.{name}"))
     }
 
     fn new(alias: &str, schema: &Schema, nullable: bool, row_name: impl Fn(&str) -> String) -> Self {
-        let column = |field: &arrow_schema::FieldRef| ScopeColumn {
-            name: field.name().clone(),
-            row_name: row_name(field.name()),
-            data_type: field.data_type().clone(),
-            nullable: nullable || field.is_nullable(),
-            hidden: false,
+        let column = |field: &arrow_schema::FieldRef| {
+            let (data_type, nullable) = (field.data_type().clone(), nullable || field.is_nullable());
+            ScopeColumn::of(field.name(), Typed::column(&row_name(field.name()), data_type, nullable, 0..0))
         };
         Self { alias: alias.to_owned(), columns: schema.fields().iter().map(column).collect() }
     }

@@ -52,8 +52,8 @@ pub(crate) struct Selected {
 impl Binder<'_> {
     /// Binds all of it; what is wrong in one part doesn't hide what is wrong in another.
     pub(crate) fn selected(&mut self, select: &Select) -> Bound<Selected> {
-        let is_distinct = matches!(select.distinct, Some(Distinct::Distinct));
-        let keys = if is_distinct { self.distinct_window(select) } else { self.group_by(select) };
+        self.is_distinct = matches!(select.distinct, Some(Distinct::Distinct));
+        let keys = if self.is_distinct { self.distinct_window(select) } else { self.group_by(select) };
         self.place = Place::Select;
         let mut columns = Some(Vec::new());
         for item in &select.projection {
@@ -73,7 +73,7 @@ impl Binder<'_> {
         let having = select.having.as_ref().map(|having| self.condition(having, "HAVING")).transpose();
         let (mut keys, having) = (keys?, having?);
         let columns = columns.ok_or(Reported)?;
-        if is_distinct {
+        if self.is_distinct {
             keys = self.distinct_keys(&columns, having.is_some())?;
         }
         let grouped = !keys.is_empty() || self.window.is_some();
@@ -84,7 +84,7 @@ impl Binder<'_> {
         Ok(Selected { columns, keys, window: self.window.clone(), having, is_aggregate })
     }
 
-    /// The window of SELECT DISTINCT, which groups by its columns.
+    /// SELECT DISTINCT groups by its columns, one of which is the window.
     fn distinct_window(&mut self, select: &Select) -> Bound<Vec<Typed>> {
         let span = self.source.word("DISTINCT");
         if !matches!(&select.group_by, GroupByExpr::Expressions(expressions, _) if expressions.is_empty()) {
@@ -95,21 +95,24 @@ impl Binder<'_> {
             let shape = self.window_shape(function)?;
             self.window = Some(shape);
         }
-        if self.window.is_some() {
+        if self.window.is_some() || self.inner_window.is_some() {
             return Ok(Vec::new());
         }
-        let time = self.event_time.clone().unwrap_or_else(|| "event_time".to_owned());
+        let time = self.event_time.as_ref().map_or_else(|| "event_time".to_owned(), ToString::to_string);
         let help = format!(
             "write SELECT DISTINCT window({time}, '1 hour'), …; repeated records are removed by `duplicates` in tillstream.yaml"
         );
         self.report(span, "DISTINCT over the whole stream would have to keep every row ever seen", help)
     }
 
-    /// The group keys of SELECT DISTINCT: its columns without the window.
     fn distinct_keys(&mut self, columns: &[Column], has_having: bool) -> Bound<Vec<Typed>> {
         if !self.calls.is_empty() || has_having {
             let span = self.source.word("DISTINCT");
             return self.report(span, "DISTINCT beside aggregates", "remove DISTINCT, and write GROUP BY");
+        }
+        if self.window.is_none() {
+            let span = self.source.word("DISTINCT");
+            return self.report(span, "groups are told apart already", "remove DISTINCT");
         }
         let mut keys: Vec<Typed> = Vec::new();
         for column in columns {
@@ -248,6 +251,7 @@ impl Binder<'_> {
             return Ok(vec![Column { name, value, span: alias_span }]);
         }
         let name = match (&value.kind, expression) {
+            (Kind::Column(column), _) if self.is_inner_bound(column) => column.clone(),
             (Kind::WindowStart, _) => WINDOW_START.to_owned(),
             (Kind::WindowEnd, _) => WINDOW_END.to_owned(),
             (_, Expr::Identifier(ident)) => self.result_name(&ident.value, &value, span.clone())?,
@@ -265,6 +269,11 @@ impl Binder<'_> {
         Ok(vec![Column { name, value, span }])
     }
 
+    /// Whether a column is a bound of the inner query's window.
+    fn is_inner_bound(&self, column: &str) -> bool {
+        self.inner_window.is_some() && matches!(column, WINDOW_START | WINDOW_END)
+    }
+
     /// `window`, `window(…)`: the columns `window_start` and `window_end`.
     fn window_item(&mut self, expression: &Expr, span: &Range<usize>) -> Bound<Option<Vec<Column>>> {
         let named = match expression {
@@ -273,6 +282,11 @@ impl Binder<'_> {
             _ => None,
         };
         let named = named.filter(|name| !self.scope.has(name));
+        if let (Some(named), None, Some(inner)) = (named, &self.window, self.inner_window)
+            && named == inner.function()
+        {
+            return self.window_columns(named, span).map(Some);
+        }
         if let Some(function) = as_window(expression) {
             let shape = self.window_shape(function)?;
             match &self.window {
@@ -290,12 +304,16 @@ impl Binder<'_> {
             return Ok(None);
         }
         let name = named.or_else(|| self.window.as_ref().map(|window| window.kind.function())).unwrap_or("window");
+        self.window_columns(name, span).map(Some)
+    }
+
+    fn window_columns(&mut self, name: &str, span: &Range<usize>) -> Bound<Vec<Column>> {
         let mut columns = Vec::new();
         for (column, field) in [(WINDOW_START, "start"), (WINDOW_END, "end")] {
             let value = self.window_field(name, field, span.clone())?;
             columns.push(Column { name: column.to_owned(), value, span: span.clone() });
         }
-        Ok(Some(columns))
+        Ok(columns)
     }
 
     fn all_columns(
@@ -304,6 +322,10 @@ impl Binder<'_> {
         options: &WildcardAdditionalOptions,
         span: Range<usize>,
     ) -> Bound<Vec<Column>> {
+        if self.window.is_some() && !self.is_distinct {
+            let help = "list the group keys, and aggregates of the other columns";
+            return self.report(span, "`*` is every column of a row, and a group has many rows", help);
+        }
         let WildcardAdditionalOptions {
             wildcard_token: _,
             opt_ilike,
@@ -350,6 +372,10 @@ impl Binder<'_> {
         let own = match value.kind {
             Kind::WindowStart => name.eq_ignore_ascii_case(WINDOW_START),
             Kind::WindowEnd => name.eq_ignore_ascii_case(WINDOW_END),
+            // The bounds of an inner query's window keep their names.
+            Kind::Column(ref column) if matches!(column.as_str(), WINDOW_START | WINDOW_END) => {
+                self.is_inner_bound(column) && name.eq_ignore_ascii_case(column)
+            }
             _ => false,
         };
         if own {

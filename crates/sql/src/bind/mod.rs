@@ -20,6 +20,8 @@ pub(crate) use window::{WindowKind, WindowShape, as_window};
 
 use crate::diagnostic::Diagnostic;
 use crate::lower::fold;
+use crate::plan::Catalog;
+use crate::relation::Relation;
 use crate::scope::Scope;
 use crate::source::Source;
 use crate::typed::{Comparison, Kind, Typed};
@@ -74,14 +76,22 @@ pub(crate) struct Binder<'a> {
     pub(crate) calls: Vec<Call>,
     /// The window of GROUP BY.
     pub(crate) window: Option<WindowShape>,
-    /// The stream's event-time column, the one that windows go by.
-    pub(crate) event_time: Option<String>,
+    /// What queries may read; `None` for rules.
+    pub(crate) catalog: Option<&'a Catalog>,
+    /// Queries of WITH by name; `None` for one that is wrong.
+    pub(crate) tables: Vec<(String, Option<Relation>)>,
+    /// The event time that windows go by; `None` where the query in FROM gives groups, and for rules.
+    pub(crate) event_time: Option<Typed>,
+    /// The window of the query in FROM, if that gives groups.
+    pub(crate) inner_window: Option<WindowKind>,
     /// Names that SELECT gives, for advice where they aren't known.
     pub(crate) alias_names: Vec<String>,
     /// Names that SELECT gives, with their values: HAVING knows them.
     pub(crate) aliases: Vec<(String, Typed)>,
     /// What DEFINE and MEASURES of a pattern may name.
     pub(crate) pattern: Option<Box<PatternScope>>,
+    /// Whether it is SELECT DISTINCT.
+    pub(crate) is_distinct: bool,
     in_aggregate: bool,
     depth: usize,
     here: Range<usize>,
@@ -97,10 +107,14 @@ impl<'a> Binder<'a> {
             place,
             calls: Vec::new(),
             window: None,
+            catalog: None,
+            tables: Vec::new(),
             event_time: None,
+            inner_window: None,
             alias_names: Vec::new(),
             aliases: Vec::new(),
             pattern: None,
+            is_distinct: false,
             in_aggregate: false,
             depth: 0,
             here: 0..0,
@@ -319,21 +333,18 @@ impl<'a> Binder<'a> {
     }
 
     pub(crate) fn typed_column(&mut self, column: &crate::scope::ScopeColumn, span: Range<usize>) -> Bound {
-        let bound = Typed::column(&column.row_name, column.data_type.clone(), column.nullable, span.clone());
-        if column.data_type == DataType::Float32 {
+        let bound = Typed { span: span.clone(), ..column.value.clone() };
+        let nullable = bound.nullable;
+        if bound.data_type == DataType::Float32 {
             // Spark's float is read as double.
-            return Ok(Typed {
-                data_type: DataType::Float64,
-                nullable: column.nullable,
-                kind: Kind::Cast(Box::new(bound)),
-                span,
-            });
+            return Ok(Typed { data_type: DataType::Float64, nullable, kind: Kind::Cast(Box::new(bound)), span });
         }
-        if types::supported(&column.data_type) {
+        // NULL has a type where it meets others.
+        if types::supported(&bound.data_type) || bound.data_type == DataType::Null {
             return Ok(bound);
         }
         let message =
-            format!("`{}` has the type {}, which queries can't use", column.name, types::name(&column.data_type));
+            format!("`{}` has the type {}, which queries can't use", column.name, types::name(&bound.data_type));
         self.report(span, message, "leave the column out, or give it another type in the schema")
     }
 

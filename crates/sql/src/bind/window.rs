@@ -6,6 +6,7 @@ use sqlparser::ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgum
 
 use super::{Binder, Bound, Place};
 use crate::interval;
+use crate::plan::{WINDOW_END, WINDOW_START};
 use crate::typed::{Kind, Typed};
 use crate::types;
 
@@ -51,6 +52,18 @@ pub(crate) fn as_window(expr: &Expr) -> Option<&Function> {
 impl Binder<'_> {
     /// `start` or `end` of the window, which is called as its function.
     pub(crate) fn window_field(&mut self, name: &str, field: &str, span: Range<usize>) -> Bound {
+        if let (None, Some(inner)) = (&self.window, self.inner_window)
+            && name.eq_ignore_ascii_case(inner.function())
+        {
+            let column = match field.to_ascii_lowercase().as_str() {
+                "start" => Some(WINDOW_START),
+                "end" => Some(WINDOW_END),
+                _ => None,
+            };
+            if let Some(column) = column {
+                return Ok(Typed::column(column, types::timestamp(), false, span));
+            }
+        }
         let kind = match field.to_ascii_lowercase().as_str() {
             "start" => Kind::WindowStart,
             "end" => Kind::WindowEnd,
@@ -134,8 +147,12 @@ impl Binder<'_> {
 
     fn window_time(&mut self, time: &Expr) -> Bound {
         let time = self.bind(time)?;
+        if self.inner_window.is_some() {
+            let help = "group once, or group the result where it is read";
+            return self.report(time.span, "groups can't be grouped again yet", help);
+        }
         let Some(event_time) = self.event_time.clone() else { return Ok(time) };
-        if matches!(&time.kind, Kind::Column(name) if *name == event_time) {
+        if time == event_time {
             return Ok(time);
         }
         let message = "windows go by the stream's event time, since its watermark closes them";

@@ -13,8 +13,9 @@ use super::clause::{self, Clause};
 use super::cursor::{is_word, nesting};
 use super::plan::{FIRST_OFFSET, LAST_OFFSET, Pattern, RowsPerMatch};
 use super::syntax::fail;
+use crate::assemble::{check_key, expression, result_columns};
 use crate::bind::{Binder, Bound, Place, Reported};
-use crate::compile::{check_key, expression, finish, result_columns};
+use crate::compile::finish;
 use crate::diagnostic::Diagnostic;
 use crate::dialect::Portable;
 use crate::options::{self, Parsed};
@@ -59,6 +60,7 @@ fn compile(
     })?;
     let select = crate::gate::select(&statements, source, diagnostics).ok_or(Reported)?;
     let mut binder = Binder::new(source, Scope::default(), Place::Join);
+    binder.catalog = Some(catalog);
     let query = bind(name, options, &mut binder, select, clause, catalog, parts.word.start, end);
     diagnostics.append(&mut binder.diagnostics);
     query
@@ -120,7 +122,7 @@ fn bind(
     word: usize,
     end: usize,
 ) -> Bound<Query> {
-    let input = input(binder, select, catalog, word)?;
+    let input = input(binder, select, word)?;
     let stream = catalog.streams.get(&input.stream).ok_or(Reported)?;
     let alias =
         std::mem::take(&mut binder.scope).tables.into_iter().next().map(|table| table.alias).unwrap_or_default();
@@ -139,7 +141,7 @@ struct Input {
     filter: Option<Typed>,
 }
 
-fn input(binder: &mut Binder<'_>, select: &Select, catalog: &Catalog, word: usize) -> Bound<Input> {
+fn input(binder: &mut Binder<'_>, select: &Select, word: usize) -> Bound<Input> {
     let from = match select.from.as_slice() {
         [one] if one.joins.is_empty() => one,
         [] => {
@@ -166,7 +168,7 @@ fn input(binder: &mut Binder<'_>, select: &Select, catalog: &Catalog, word: usiz
     }
     let Some(inner) = inner else {
         let table = binder.table(&from.relation)?;
-        return Ok(Input { stream: binder.stream(&table, catalog)?, filter: None });
+        return Ok(Input { stream: binder.only_stream(&table)?, filter: None });
     };
     let mut diagnostics = Vec::new();
     let inner = crate::gate::inner(inner, binder.source, &mut diagnostics);
@@ -184,7 +186,7 @@ fn input(binder: &mut Binder<'_>, select: &Select, catalog: &Catalog, word: usiz
         }
     };
     let table = binder.table(table)?;
-    let stream = binder.stream(&table, catalog)?;
+    let stream = binder.only_stream(&table)?;
     binder.place = Place::Where;
     let filter = inner.selection.as_ref().map(|filter| binder.condition(filter, "WHERE")).transpose()?;
     if let (Some(table), Some(alias)) = (binder.scope.tables.first_mut(), alias) {

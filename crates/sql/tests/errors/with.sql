@@ -1,1 +1,2 @@
-WITH t AS (SELECT * FROM transactions) SELECT * FROM t
+WITH a AS (SELECT amuont, event_time FROM transactions), a AS (SELECT account_id FROM logins), c(x) AS (SELECT account_id FROM logins)
+SELECT * FROM a

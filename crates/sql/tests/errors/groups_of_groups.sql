@@ -1,0 +1,3 @@
+SELECT kind, sum(n) AS total
+FROM (SELECT window, currency AS kind, count(*) AS n FROM transactions GROUP BY window(event_time, '1 minute'), currency) AS x
+GROUP BY kind

@@ -1,0 +1,1 @@
+SELECT * FROM transactions GROUP BY window(event_time, '1 minute'), currency
