@@ -121,18 +121,7 @@ fn refusal_of_node(tree: &Typed) -> Option<(&'static str, &'static str)> {
 
 /// Why an aggregate isn't computed on Spark, if it isn't.
 fn refusal_of_aggregate(function: AggregateFunction) -> Option<&'static str> {
-    match function {
-        AggregateFunction::Count
-        | AggregateFunction::CountStar
-        | AggregateFunction::Sum
-        | AggregateFunction::Min
-        | AggregateFunction::Max
-        | AggregateFunction::Avg => None,
-        AggregateFunction::MinBy | AggregateFunction::MaxBy | AggregateFunction::CollectList { .. } => {
-            Some("it goes by the positions of rows, which aren't printed there")
-        }
-        _ => Some("it isn't proven that the result is the same"),
-    }
+    function.needs_places().then_some("it goes by the positions of rows, which aren't printed there")
 }
 
 fn whole_digits((precision, scale): (u8, i8)) -> i16 {

@@ -1,5 +1,6 @@
 //! Windows, groups and aggregates.
 
+use arrow_schema::DataType;
 use spark_connect_proto::aggregate::GroupType;
 use spark_connect_proto::relation::RelType;
 use spark_connect_proto::{Aggregate as AggregateRelation, Relation};
@@ -63,6 +64,7 @@ pub(super) fn groups(rows: Relation, query: &str, aggregate: &Aggregate) -> Resu
 
 fn aggregate_call(query: &str, call: &AggregateCall) -> Result<String> {
     let AggregateCall { function, argument, order: _, result: _, nullable: _, name } = call;
+    let is_double = argument.as_ref().is_some_and(|argument| argument.data_type() == &DataType::Float64);
     let argument = argument.as_ref().map_or_else(|| "1".to_owned(), Expression::to_spark);
     match function {
         AggregateFunction::Count | AggregateFunction::CountStar => Ok(format!("count({argument})")),
@@ -70,7 +72,29 @@ fn aggregate_call(query: &str, call: &AggregateCall) -> Result<String> {
         AggregateFunction::Min => Ok(format!("min({argument})")),
         AggregateFunction::Max => Ok(format!("max({argument})")),
         AggregateFunction::Avg => Ok(format!("avg({argument})")),
-        _ => Err(Error::Plan { query: query.to_owned(), reason: format!("`{name}` isn't computed on Spark yet") }),
+        AggregateFunction::BoolAnd => Ok(format!("bool_and({argument})")),
+        AggregateFunction::BoolOr => Ok(format!("bool_or({argument})")),
+        AggregateFunction::StddevSamp => Ok(format!("stddev_samp({argument})")),
+        AggregateFunction::StddevPop => Ok(format!("stddev_pop({argument})")),
+        AggregateFunction::VarSamp => Ok(format!("var_samp({argument})")),
+        AggregateFunction::VarPop => Ok(format!("var_pop({argument})")),
+        // Spark's streams take no DISTINCT in aggregates. A set of doubles would hold each NaN, a set of texts holds one, and one zero.
+        AggregateFunction::CountDistinct if is_double => {
+            Ok(format!("CAST(size(collect_set(CAST(({argument} + 0D) AS STRING))) AS BIGINT)"))
+        }
+        AggregateFunction::CountDistinct => Ok(format!("CAST(size(collect_set({argument})) AS BIGINT)")),
+        AggregateFunction::ApproxCountDistinct { bits } => {
+            // Spark makes the same number of registers of this error.
+            let error = 1.106 / 2f64.powf(f64::from(*bits) / 2.0);
+            Ok(format!("approx_count_distinct({argument}, {error})"))
+        }
+        AggregateFunction::PercentileApprox { billionths, accuracy } => {
+            let percentage = f64::from(*billionths) / 1e9;
+            Ok(format!("percentile_approx({argument}, {percentage}D, {accuracy})"))
+        }
+        AggregateFunction::MinBy | AggregateFunction::MaxBy | AggregateFunction::CollectList { .. } => {
+            Err(Error::Plan { query: query.to_owned(), reason: format!("`{name}` isn't computed on Spark yet") })
+        }
     }
 }
 
