@@ -1,6 +1,8 @@
 //! A stream of payments, a table that applies emissions as the store does, and a way to run queries.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub(crate) mod run;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,0 +1,134 @@
+//! Runs a query over the logs of a stream's two partitions, in any order that makes no row late, with restarts.
+
+use process::{QueryOperator, Source};
+use proptest::prelude::*;
+
+use super::{Payment, SECOND, Table, batch, operator, payment, published, restore, save};
+
+/// Rows of the two partitions.
+pub(crate) type Logs = [Vec<Payment>; 2];
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step {
+    /// So many rows of a partition.
+    Take(usize, usize),
+    Advance,
+    Emit,
+    Drain,
+    Restart,
+}
+
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (0..2_usize, 1..7_usize).prop_map(|(partition, rows)| Step::Take(partition, rows)),
+        2 => Just(Step::Advance),
+        1 => Just(Step::Emit),
+        1 => Just(Step::Drain),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 0..25)
+}
+
+pub(crate) fn logs() -> impl Strategy<Value = Logs> {
+    let row = (0..60_i64, prop::option::weighted(0.9, 0..3_u32), prop::option::weighted(0.8, 0..3_u32), -3..5_i64)
+        .prop_map(|(seconds, account, merchant, quantity)| {
+            let mut row = payment(seconds, "", quantity, 1);
+            row.account = account.map(|account| format!("a{account}"));
+            row.merchant = merchant.map(|merchant| format!("m{merchant}"));
+            row
+        });
+    let log = prop::collection::vec(row, 0..25);
+    (log.clone(), log).prop_map(|(a, b)| [a, b])
+}
+
+struct Run<'a> {
+    text: &'a str,
+    operator: QueryOperator,
+    logs: &'a Logs,
+    taken: [usize; 2],
+    table: Table,
+}
+
+impl<'a> Run<'a> {
+    fn new(text: &'a str, logs: &'a Logs) -> Self {
+        Self { text, operator: operator(text), logs, taken: [0; 2], table: Table::default() }
+    }
+
+    fn take(&mut self, partition: usize, rows: usize) {
+        let log = &self.logs[partition];
+        let from = self.taken[partition];
+        let to = (from + rows).min(log.len());
+        let offsets: Vec<i64> = (from as i64..to as i64).collect();
+        let source = Source { partition: partition as i32, raw_offsets: &offsets };
+        self.operator.push(&batch(&log[from..to]), &source).unwrap();
+        self.taken[partition] = to;
+    }
+
+    /// The greatest watermark that makes no row late which is yet to come.
+    fn advance(&mut self) {
+        let left = self.logs.iter().zip(self.taken).flat_map(|(log, taken)| &log[taken..]).map(|row| row.time_us);
+        self.operator.advance(left.min().unwrap_or(1_000 * SECOND)).unwrap();
+    }
+
+    fn publish(&mut self, drain: bool) {
+        let emission = if drain { self.operator.drain() } else { self.operator.emit() };
+        self.table.apply(&published(&self.operator, &emission.unwrap()), false);
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Take(partition, rows) => self.take(partition, rows),
+            Step::Advance => self.advance(),
+            Step::Emit => self.publish(false),
+            Step::Drain => self.publish(true),
+            Step::Restart => {
+                let snapshot = save(&mut self.operator);
+                self.operator = operator(self.text);
+                restore(&mut self.operator, &snapshot).unwrap();
+                self.operator.set_replaying(false);
+                assert_eq!(save(&mut self.operator), snapshot);
+            }
+        }
+    }
+
+    /// Takes all that is left, and closes every window.
+    fn finish(mut self) -> Vec<String> {
+        for partition in 0..2 {
+            self.take(partition, usize::MAX / 2);
+        }
+        self.publish(true);
+        let mut drained = self.table.standing();
+        self.advance();
+        self.publish(false);
+        let mut standing = self.table.standing();
+        drained.sort();
+        standing.sort();
+        assert_eq!(drained, standing, "a drain publishes what there is");
+        standing
+    }
+}
+
+/// The rows with their positions.
+pub(crate) fn rows(logs: &Logs) -> Vec<(Payment, usize, usize)> {
+    let of = |(partition, log): (usize, &Vec<Payment>)| {
+        log.iter().enumerate().map(|(offset, row)| (row.clone(), partition, offset)).collect::<Vec<_>>()
+    };
+    logs.iter().enumerate().flat_map(of).collect()
+}
+
+/// A time as a result shows it.
+pub(crate) fn time(us: i64) -> String {
+    let column = arrow_array::TimestampMicrosecondArray::from(vec![us]).with_timezone("UTC");
+    arrow_cast::display::array_value_to_string(&column, 0).unwrap()
+}
+
+pub(crate) fn text(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "NULL".to_owned(), |value| value.to_string())
+}
+
+/// What stands in the end.
+pub(crate) fn run(text: &str, logs: &Logs, steps: &[Step]) -> Vec<String> {
+    let mut run = Run::new(text, logs);
+    steps.iter().for_each(|step| run.step(*step));
+    run.finish()
+}

@@ -1,0 +1,217 @@
+//! Random queries over random streams in random order equal a batch computation that is written down a second time, one row at a time.
+//!
+//! `TILLSTREAM_PROPERTY_CASES` sets the number of cases, 500 if it isn't there.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::run::{Logs, Step, logs, rows, run, steps, text, time};
+use common::{Payment, SECOND};
+use proptest::prelude::*;
+
+#[derive(Debug, Clone, Copy)]
+enum Window {
+    /// Length and slide in seconds.
+    Fixed(i64, i64),
+    Session(i64),
+}
+
+#[derive(Debug, Clone)]
+struct Query {
+    /// Reads from a query in FROM that renames and computes.
+    is_nested: bool,
+    /// Keeps quantities above this.
+    above: Option<i64>,
+    window: Window,
+    by_account: bool,
+    by_parity: bool,
+    aggregates: Vec<usize>,
+    /// Keeps groups of more rows than this.
+    having: Option<usize>,
+    is_final: bool,
+}
+
+/// A row of a query, and its place.
+#[derive(Debug, Clone)]
+struct Row {
+    time_us: i64,
+    place: (usize, usize),
+    account: Option<String>,
+    merchant: Option<String>,
+    quantity: i64,
+}
+
+type Compute = fn(&[Row]) -> String;
+
+/// Aggregates over columns m (merchant), q (quantity) and t (event time), and what they give for rows in order of time and place.
+const AGGREGATES: [(&str, Compute); 14] = [
+    ("count(*)", |rows| rows.len().to_string()),
+    ("count(m)", |rows| merchants(rows).len().to_string()),
+    ("sum(q)", |rows| rows.iter().map(|row| row.quantity).sum::<i64>().to_string()),
+    ("min(q)", |rows| rows.iter().map(|row| row.quantity).min().unwrap().to_string()),
+    ("max(m)", |rows| text(merchants(rows).into_iter().max())),
+    ("bool_or(q > 2)", |rows| rows.iter().any(|row| row.quantity > 2).to_string()),
+    ("every(q > -2)", |rows| rows.iter().all(|row| row.quantity > -2).to_string()),
+    ("count(DISTINCT m)", |rows| merchants(rows).into_iter().collect::<BTreeSet<_>>().len().to_string()),
+    ("approx_count_distinct(q)", |rows| rows.iter().map(|row| row.quantity).collect::<BTreeSet<_>>().len().to_string()),
+    ("min_by(m, t)", |rows| text(rows.first().unwrap().merchant.clone())),
+    ("max_by(q, t)", |rows| rows.last().unwrap().quantity.to_string()),
+    // The greatest quantity; of equal ones the last row.
+    ("max_by(m, q)", |rows| text(rows.iter().max_by_key(|row| row.quantity).unwrap().merchant.clone())),
+    ("percentile_approx(q, 0.5)", |rows| {
+        let mut quantities: Vec<i64> = rows.iter().map(|row| row.quantity).collect();
+        quantities.sort_unstable();
+        quantities[quantities.len().div_ceil(2) - 1].to_string()
+    }),
+    ("array_join(slice(collect_list(m), 1, 3), '|')", |rows| {
+        let merchants: Vec<String> = merchants(rows).into_iter().take(3).collect();
+        merchants.join("|")
+    }),
+];
+
+fn merchants(rows: &[Row]) -> Vec<String> {
+    rows.iter().filter_map(|row| row.merchant.clone()).collect()
+}
+
+fn queries() -> impl Strategy<Value = Query> {
+    let window = prop_oneof![
+        (2..20_i64).prop_map(|length| Window::Fixed(length, length)),
+        (1..6_i64, 2..5_i64).prop_map(|(slide, times)| Window::Fixed(slide * times, slide)),
+        (1..8_i64).prop_map(Window::Session),
+    ];
+    let flags = prop::array::uniform4(any::<bool>());
+    let above = prop::option::of(-3..3_i64);
+    let aggregates = prop::sample::subsequence((0..AGGREGATES.len()).collect::<Vec<_>>(), 1..6);
+    let having = prop::option::weighted(0.3, 0..4_usize);
+    (flags, above, window, aggregates, having).prop_map(|(flags, above, window, aggregates, having)| {
+        let [is_nested, by_account, by_parity, is_final] = flags;
+        Query { is_nested, above, window, by_account, by_parity, aggregates, having, is_final }
+    })
+}
+
+impl Query {
+    fn text(&self) -> String {
+        let columns = "account, merchant AS m, quantity AS q, event_time AS t";
+        let source = if self.is_nested {
+            format!(
+                "(SELECT account, m, twice / 2 AS half, q, t FROM (SELECT {columns}, quantity * 2 AS twice FROM payments) AS y) AS x"
+            )
+        } else {
+            format!("(SELECT {columns} FROM payments) AS x")
+        };
+        let (window, start) = match self.window {
+            Window::Fixed(length, slide) => (format!("window(t, '{length} seconds', '{slide} seconds')"), "window"),
+            Window::Session(gap) => (format!("session_window(t, '{gap} seconds')"), "session_window"),
+        };
+        let keys = [(self.by_account, "account"), (self.by_parity, "q % 2 = 0")];
+        let keys: Vec<&str> = keys.into_iter().filter(|(is_there, _)| *is_there).map(|(_, key)| key).collect();
+        let selected: Vec<String> = keys
+            .iter()
+            .map(|key| if key.contains('%') { format!("{key} AS even") } else { (*key).to_owned() })
+            .collect();
+        let aggregates = self.aggregates.iter().map(|number| format!("{} AS a{number}", AGGREGATES[*number].0));
+        let select: Vec<String> = std::iter::once(start.to_owned()).chain(selected).chain(aggregates).collect();
+        let filter = self.above.map_or_else(String::new, |above| format!(" WHERE q > {above}"));
+        let having = self.having.map_or_else(String::new, |rows| format!(" HAVING count(*) > {rows}"));
+        let emit = if self.is_final { "final" } else { "changes" };
+        let group: Vec<&str> = std::iter::once(window.as_str()).chain(keys).collect();
+        format!(
+            "--! emit: {emit}\nSELECT {} FROM {source}{filter} GROUP BY {}{having}",
+            select.join(", "),
+            group.join(", ")
+        )
+    }
+
+    fn rows(&self, logs: &Logs) -> Vec<Row> {
+        let row = |(payment, partition, offset): (Payment, usize, usize)| Row {
+            time_us: payment.time_us,
+            place: (partition, offset),
+            account: payment.account,
+            merchant: payment.merchant,
+            quantity: payment.quantity.unwrap(),
+        };
+        let all = rows(logs).into_iter().map(row);
+        let mut all: Vec<Row> = all.filter(|row| self.above.is_none_or(|above| row.quantity > above)).collect();
+        all.sort_by_key(|row| (row.time_us, row.place));
+        all
+    }
+
+    /// Start, end and rows of the windows of one key's rows, which are in order.
+    fn windows(&self, rows: &[Row]) -> Vec<(i64, i64, Vec<Row>)> {
+        match self.window {
+            Window::Fixed(length, slide) => {
+                let (length, slide) = (length * SECOND, slide * SECOND);
+                let mut windows: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
+                for row in rows {
+                    let mut start = row.time_us.div_euclid(slide) * slide;
+                    while start + length > row.time_us {
+                        windows.entry(start).or_default().push(row.clone());
+                        start -= slide;
+                    }
+                }
+                windows.into_iter().map(|(start, rows)| (start, start + length, rows)).collect()
+            }
+            Window::Session(gap) => {
+                let mut sessions: Vec<(i64, i64, Vec<Row>)> = Vec::new();
+                for row in rows {
+                    match sessions.last_mut() {
+                        Some((_, end, rows)) if row.time_us <= *end => {
+                            *end = row.time_us + gap * SECOND;
+                            rows.push(row.clone());
+                        }
+                        _ => sessions.push((row.time_us, row.time_us + gap * SECOND, vec![row.clone()])),
+                    }
+                }
+                sessions
+            }
+        }
+    }
+
+    fn recompute(&self, logs: &Logs) -> Vec<String> {
+        let mut by_key: BTreeMap<Vec<String>, Vec<Row>> = BTreeMap::new();
+        for row in self.rows(logs) {
+            let mut key = Vec::new();
+            if self.by_account {
+                key.push(text(row.account.clone()));
+            }
+            if self.by_parity {
+                key.push((row.quantity % 2 == 0).to_string());
+            }
+            by_key.entry(key).or_default().push(row);
+        }
+        let mut lines = Vec::new();
+        for (key, rows) in by_key {
+            for (start, end, rows) in self.windows(&rows) {
+                if self.having.is_some_and(|having| rows.len() <= having) {
+                    continue;
+                }
+                let mut cells = vec![time(start), time(end)];
+                cells.extend(key.clone());
+                cells.extend(self.aggregates.iter().map(|number| (AGGREGATES[*number].1)(&rows)));
+                lines.push(cells.join(" "));
+            }
+        }
+        lines.sort();
+        lines
+    }
+}
+
+fn check(query: &Query, logs: &Logs, steps: &[Step]) {
+    let text = query.text();
+    assert_eq!(run(&text, logs, steps), query.recompute(logs), "{text}");
+}
+
+fn cases() -> u32 {
+    std::env::var("TILLSTREAM_PROPERTY_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(500)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_queries_equal_the_batch_answer(query in queries(), logs in logs(), steps in steps()) {
+        check(&query, &logs, &steps);
+    }
+}
