@@ -75,6 +75,16 @@ export interface Query {
   state_bytes: number;
   stored_rows: number;
   latest: Row[];
+  batch: Batch | null;
+}
+
+/** The last micro-batch of a query on Apache Spark. */
+export interface Batch {
+  number: number;
+  input_per_second: number;
+  duration_ms: number;
+  watermark_us: number | null;
+  state_rows: number;
 }
 
 export interface Row {

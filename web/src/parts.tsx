@@ -206,6 +206,10 @@ export function QueryCard({ query, history, theme, nowUs }: { query: Query; hist
   // A query without windows or groups has nothing to tell of them.
   if (query.windows_open > 0) facts.push(['windows open', format.count(query.windows_open)]);
   if (query.groups_open > 0) facts.push(['groups open', format.count(query.groups_open)]);
+  if (query.batch) {
+    facts.push(['Spark, records a second', format.count(query.batch.input_per_second)]);
+    facts.push(['Spark, last batch', `${format.count(query.batch.duration_ms)} ms`]);
+  }
   if (query.state_bytes > 0) facts.push(['state', format.bytes(query.state_bytes)]);
   return (
     <article class="card query">

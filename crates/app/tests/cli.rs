@@ -134,3 +134,14 @@ fn a_low_limit_of_open_files_is_raised_as_far_as_it_goes() {
         assert_eq!(found.expect("the limit is looked at")["found"], told);
     }
 }
+
+/// What `deploy/kubernetes` says is what Kubernetes' schemas allow, and fits together with the profile of the example.
+#[test]
+fn the_example_for_kubernetes_is_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let (objects, example) = (root.join("deploy/kubernetes"), root.join("examples/payments"));
+    let said = testkit::python::run("validate_kubernetes.py", &[&objects, &example.join("tillstream.yaml")]);
+    assert!(said.ends_with("objects are valid\n"), "{said}");
+    let checked = run(&example, &["check", "--profile", "kubernetes"]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}

@@ -127,6 +127,7 @@ fn windows(t: f64, sent: f64, now_us: i64) -> QueryNumbers {
         stored_rows: (t * 63.9) as u64,
         limits_reached: 0,
         latest: open.chain(before).collect(),
+        batch: None,
     }
 }
 

@@ -9,6 +9,10 @@
 //! | `tillstream_end_to_end_latency_seconds` | histogram | time from producing a record to its result being stored |
 //! | `tillstream_query_state_bytes{query}` | gauge | bytes of a query's state |
 //! | `tillstream_query_windows_open{query}`, `tillstream_query_groups_open{query}` | gauge | what the state holds |
+//! | `tillstream_query_batch_input_records_per_second{query}` | gauge | of the last micro-batch of a query on Apache Spark |
+//! | `tillstream_query_batch_duration_seconds{query}` | gauge | how long that took |
+//! | `tillstream_query_batch_watermark_timestamp_seconds{query}` | gauge | Spark's own watermark |
+//! | `tillstream_query_state_rows{query}` | gauge | rows of state that Spark keeps |
 //! | `tillstream_query_rows_published_total{query}` | counter | result rows sent to the result topic |
 //! | `tillstream_query_rows_stored_total{query}` | counter | result rows that PostgreSQL acknowledged |
 //! | `tillstream_pattern_limits_total{query}` | counter | times that a pattern gave up rows at one of its caps |
@@ -26,7 +30,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::live::{Live, State};
-use crate::numbers::QueryNumbers;
+use crate::numbers::{BatchNumbers, QueryNumbers};
 
 /// Takes a metric's value out of a query's report.
 type Pick = fn(&QueryNumbers) -> u64;
@@ -61,6 +65,7 @@ impl Collector for Inventory {
         self.live.read(|state| {
             streams(&mut encoder, state)?;
             queries(&mut encoder, state)?;
+            batches(&mut encoder, state)?;
             stages(&mut encoder, state)
         })
     }
@@ -122,6 +127,33 @@ fn queries(encoder: &mut DescriptorEncoder<'_>, state: &State) -> Result<(), Err
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (query, of) in &state.queries {
             counter(&mut family, &[("query", query.as_ref())], value(&of.numbers))?;
+        }
+    }
+    Ok(())
+}
+
+/// Of queries that Apache Spark runs; nothing of others.
+fn batches(encoder: &mut DescriptorEncoder<'_>, state: &State) -> Result<(), Error> {
+    type Take = fn(&BatchNumbers) -> Option<f64>;
+    let gauges: [(&str, &str, Option<&str>, Take); 4] = [
+        ("query_batch_input", "Records a second of the last micro-batch", Some("records_per_second"), |batch| {
+            Some(batch.input_per_second as f64)
+        }),
+        ("query_batch_duration", "How long the last micro-batch took", Some("seconds"), |batch| {
+            Some(batch.duration_ms as f64 / 1e3)
+        }),
+        ("query_batch_watermark_timestamp", "Spark's own watermark", Some("seconds"), |batch| {
+            batch.watermark_us.map(|us| us as f64 / 1e6)
+        }),
+        ("query_state_rows", "Rows of state that Spark keeps", None, |batch| Some(batch.state_rows as f64)),
+    ];
+    for (name, help, unit, take) in gauges {
+        let unit = unit.map(|unit| Unit::Other(unit.to_owned()));
+        let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+        for (query, of) in &state.queries {
+            if let Some(value) = of.numbers.batch.as_ref().and_then(take) {
+                ConstGauge::new(value).encode(family.encode_family(&[("query", query.as_ref())])?)?;
+            }
         }
     }
     Ok(())

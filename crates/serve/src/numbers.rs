@@ -67,6 +67,23 @@ pub struct QueryNumbers {
     /// The newest result rows to show, the newest first: a label (its window and key), and the columns with their values as text.
     /// Only the first 30 rows, 16 columns and 200 characters of a text are kept.
     pub latest: Vec<(String, Vec<(String, String)>)>,
+    /// The last micro-batch, for a query that Apache Spark runs.
+    pub batch: Option<BatchNumbers>,
+}
+
+/// A micro-batch of a query on Apache Spark.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct BatchNumbers {
+    /// Its number.
+    pub number: u64,
+    /// Records that it processed a second.
+    pub input_per_second: u64,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Spark's own watermark in microseconds since 1970, once it has one.
+    pub watermark_us: Option<i64>,
+    /// Rows of state.
+    pub state_rows: u64,
 }
 
 impl QueryNumbers {

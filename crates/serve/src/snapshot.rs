@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::health::{Health, health};
 use crate::latency::{Percentiles, WINDOW_S};
 use crate::live::{Peer, Query, Stage, State, Stream};
+use crate::numbers::BatchNumbers;
 
 /// A moment of the pipeline.
 #[derive(Debug, Clone, Serialize)]
@@ -83,6 +84,7 @@ struct QueryView {
     state_bytes: u64,
     stored_rows: u64,
     latest: Vec<RowView>,
+    batch: Option<BatchNumbers>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -197,6 +199,7 @@ fn query_view(name: &str, query: &Query, now: Duration) -> QueryView {
             .iter()
             .map(|(label, columns)| RowView { label: label.clone(), columns: columns.clone() })
             .collect(),
+        batch: numbers.batch,
     }
 }
 

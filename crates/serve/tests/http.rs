@@ -136,6 +136,13 @@ fn fill(live: &Live) {
             stored_rows: 39,
             limits_reached: 2,
             latest: vec![("10:04 · <b>m1</b>".to_owned(), columns)],
+            batch: Some(serve::BatchNumbers {
+                number: 7,
+                input_per_second: 1_200,
+                duration_ms: 250,
+                watermark_us: Some(1_700_000_000_500_000),
+                state_rows: 33,
+            }),
         },
     );
     live.set_stage("validate", StageNumbers { steps: 12, trouble: None });
@@ -373,6 +380,10 @@ async fn every_line_of_the_metrics_parses() {
     assert_eq!(find("tillstream_query_rows_published_total", &query), 40.0);
     assert_eq!(find("tillstream_query_rows_stored_total", &query), 39.0);
     assert_eq!(find("tillstream_pattern_limits_total", &query), 2.0);
+    assert_eq!(find("tillstream_query_batch_input_records_per_second", &query), 1_200.0);
+    assert_eq!(find("tillstream_query_batch_duration_seconds", &query), 0.25);
+    assert_eq!(find("tillstream_query_batch_watermark_timestamp_seconds", &query), 1_700_000_000.5);
+    assert_eq!(find("tillstream_query_state_rows", &query), 33.0);
     assert_eq!(find("tillstream_stage_steps_total", &[("stage", "validate")]), 12.0);
     assert_eq!(find("tillstream_stage_up", &[("stage", "validate")]), 1.0);
     assert_eq!(find("tillstream_peer_up", &[("peer", "kafka")]), 1.0);

@@ -74,6 +74,10 @@ impl Error {
         match (status.code(), class_of(&message)) {
             (_, Some(class)) if class.starts_with("INVALID_HANDLE.SESSION") => Self::SessionClosed { message },
             (_, Some(class)) => Self::Spark { class: class.to_owned(), message: words(&message) },
+            // A status with a cause was made on this side, of a connection that broke.
+            (_, None) if std::error::Error::source(status).is_some() => {
+                Self::Unavailable { address: address.to_owned(), message }
+            }
             (Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unauthenticated, None) => {
                 Self::Unavailable { address: address.to_owned(), message }
             }

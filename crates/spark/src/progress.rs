@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 pub struct Progress {
     /// Number of the batch since the checkpoint began.
     pub batch_id: i64,
+    /// When it was begun: text that sorts as times do.
+    #[serde(default)]
+    pub timestamp: String,
     /// Records read.
     #[serde(default)]
     pub num_input_rows: u64,
@@ -22,12 +25,20 @@ pub struct Progress {
     /// Milliseconds that the batch took, with what it waited for.
     #[serde(default)]
     pub batch_duration: u64,
+    #[serde(default)]
+    event_time: EventTime,
     /// What it has read.
     #[serde(default)]
     sources: Vec<Source>,
     /// What it keeps.
     #[serde(default)]
     pub state_operators: Vec<StateOperator>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+struct EventTime {
+    #[serde(default)]
+    watermark: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -86,6 +97,13 @@ impl Progress {
         positions
     }
 
+    /// Spark's watermark in microseconds since 1970; `None` before it has moved for the first time.
+    pub fn watermark_us(&self) -> Option<i64> {
+        let text = self.event_time.watermark.as_deref()?;
+        let us = chrono::DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros();
+        (us > 0).then_some(us)
+    }
+
     /// Rows of state.
     pub fn state_rows(&self) -> u64 {
         self.state_operators.iter().map(|operator| operator.num_rows_total).sum()
@@ -116,6 +134,9 @@ mod tests {
         assert_eq!((progress.rows_dropped(), progress.state_rows(), progress.state_bytes()), (2, 127, 1_000));
         let expected = [(TopicPartition::new("t", 0), 6), (TopicPartition::new("t", 1), 5)];
         assert_eq!(progress.positions(), expected.into());
+        assert_eq!((progress.timestamp.as_str(), progress.watermark_us()), ("2026-11-26T16:00:00.000Z", None));
+        let moved = json.replace("1970-01-01T00:00:00.000Z", "2026-01-05T09:00:00.250Z");
+        assert_eq!(Progress::parse(&moved).unwrap().watermark_us(), Some(1_767_603_600_250_000));
         assert!(Progress::parse("[]").is_err());
     }
 }

@@ -37,6 +37,14 @@ impl OwnServer {
         Self::new("postgres.sh", "cluster/postmaster.pid")
     }
 
+    /// An Apache Spark with its Connect server, running.
+    ///
+    /// # Panics
+    /// When it doesn't start.
+    pub fn spark() -> Self {
+        Self::new("spark.sh", "spark.pid")
+    }
+
     fn new(script: &'static str, pid_file: &'static str) -> Self {
         let readable = fs::Permissions::from_mode(0o755);
         let directory = tempfile::Builder::new().permissions(readable).tempdir().expect("a directory");
@@ -61,8 +69,11 @@ impl OwnServer {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("services").join(self.script);
         let mut command = Command::new(script);
         command.arg(self.port.to_string()).arg(self.data());
-        if self.script == "kafka.sh" {
-            command.arg(crate::cache_dir().join("kafka-libs"));
+        match self.script {
+            "kafka.sh" => _ = command.arg(crate::cache_dir().join("kafka-libs")),
+            // It stands beside the run's own.
+            "spark.sh" => _ = command.arg(crate::cache_dir().join("spark-libs")).env("TILLSTREAM_SPARK_MEMORY", "1g"),
+            _ => {}
         }
         let output = command.output().expect("the script starts");
         let said = String::from_utf8_lossy(&output.stderr);
@@ -92,9 +103,9 @@ impl OwnServer {
 
 impl Drop for OwnServer {
     fn drop(&mut self) {
-        // PostgreSQL takes SIGQUIT with its children, Kafka dies of SIGKILL.
+        // PostgreSQL takes SIGQUIT with its children, the others die of SIGKILL.
         if let Some(process) = self.process() {
-            let signal = if self.script == "kafka.sh" { Signal::SIGKILL } else { Signal::SIGQUIT };
+            let signal = if self.script == "postgres.sh" { Signal::SIGQUIT } else { Signal::SIGKILL };
             kill(process, signal).ok();
             crate::wait_for("the server's end", Duration::from_secs(60), || (!is_alive(process)).then_some(()));
         }

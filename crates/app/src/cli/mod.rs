@@ -16,6 +16,7 @@ mod project;
 mod registry;
 mod rejects;
 pub(crate) mod signals;
+mod spark;
 mod sql;
 mod stopping;
 mod tap;
@@ -70,6 +71,7 @@ enum Command {
     Generate(generate::Generate),
     Load(load::LoadCommand),
     Sql(sql::Sql),
+    Spark(spark::SparkCommand),
     Audit(audit::Audit),
     Tap(tap::Tap),
     Rejects(rejects::Rejects),
@@ -115,6 +117,7 @@ impl Cli {
             Command::Generate(command) => command.run(),
             Command::Load(command) => command.run(),
             Command::Sql(command) => command.run(),
+            Command::Spark(command) => command.run(),
             Command::Audit(command) => command.run(),
             Command::Tap(command) => command.run(),
             Command::Rejects(command) => command.run(),
@@ -137,6 +140,7 @@ impl Cli {
             Command::Generate(command) => command.output,
             Command::Load(command) => command.output,
             Command::Sql(command) => command.output(),
+            Command::Spark(command) => command.output,
             Command::Audit(command) => command.output,
             Command::Tap(command) => command.output,
             Command::Rejects(command) => command.output,

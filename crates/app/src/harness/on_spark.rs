@@ -107,6 +107,7 @@ impl OnSpark {
             kafka: BTreeMap::new(),
             references,
             schemas: &*world.schemas,
+            settings: "",
         };
         let records = spark::print::as_rows(print(&parts, result, &read)?.printed);
         for batch in self.runtime.block_on(self.session.collect(records))? {

@@ -213,6 +213,7 @@ impl Gatherer {
                     limits_reached: status.metrics.limits_reached,
                     stored_rows: stored.get(&result.name()).copied().unwrap_or(0),
                     latest: status.latest,
+                    batch: status.batch,
                 },
             );
         }

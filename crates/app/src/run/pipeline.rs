@@ -170,7 +170,7 @@ impl Pipeline {
                     }
                 }
                 Engine::Spark => {
-                    let stage = SparkStage::new(project, &part, runtime, how.work, &streams, &own)?;
+                    let stage = SparkStage::new(project, &part, runtime, how.work, &streams, &own, snapshots.clone())?;
                     threads.push(spawn(&part, process::NAME, move || stage.run_epoch())?);
                     process_stages.push(process::NAME.to_owned());
                 }
@@ -353,6 +353,17 @@ pub(crate) fn lay_out_streams(project: &Project, context: &Context) -> Result<Ve
         laid_out.push(PipelineStream::register(stream, topics, &*context.schemas)?);
     }
     Ok(laid_out)
+}
+
+/// The project's process stage on Apache Spark, with topics and schemas made.
+///
+/// # Errors
+/// Those of Kafka, the registry and the snapshot store.
+pub(crate) fn spark_stage(project: &Project, context: &Context, runtime: &Handle, work: Work) -> Result<SparkStage> {
+    let streams = lay_out_streams(project, context)?;
+    let snapshots = Arc::new(SnapshotStore::open(&project.snapshot_dir().to_string_lossy())?);
+    let results = lay_out_results(project, context, &Generations::new(snapshots.clone()))?;
+    SparkStage::new(project, context, runtime, work, &streams, &of_queries(&results), snapshots)
 }
 
 /// What a project has in Kafka.

@@ -40,6 +40,8 @@ struct Inner {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct QueryStatus {
     pub(crate) metrics: process::Metrics,
+    /// The last micro-batch of a query on Apache Spark.
+    pub(crate) batch: Option<serve::BatchNumbers>,
     /// The newest result rows: a label, and columns with their values as text.
     pub(crate) latest: Vec<ShownRow>,
 }
@@ -164,6 +166,10 @@ impl Status {
         if let Some(latest) = latest {
             status.latest = latest;
         }
+    }
+
+    pub(crate) fn set_batch(&self, query: &str, batch: serve::BatchNumbers) {
+        self.lock().queries.entry(query.to_owned()).or_default().batch = Some(batch);
     }
 
     pub(crate) fn queries(&self) -> BTreeMap<String, QueryStatus> {

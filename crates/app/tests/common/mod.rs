@@ -6,6 +6,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+pub(crate) mod spark;
+
 use serde_json::Value;
 use testkit::process::Supervised;
 use testkit::project::{Column, ProjectDir};

@@ -19,6 +19,7 @@ mod source;
 use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
+use md5::Digest as _;
 use spark_connect_proto::Relation;
 use sql::spark::OWN_PREFIX;
 use sql::{Emit, Query};
@@ -27,7 +28,11 @@ pub use records::record_rows;
 pub use sink::{Sink, as_rows, batch_write, stream_write};
 pub use source::{Source, WriterSchema};
 
+use crate::client::to_arrow_stream;
 use crate::error::{Error, Result};
+
+/// Bytes of a digest.
+const DIGEST_BYTES: usize = 6;
 
 /// Which part of the validated topic is read, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,6 +83,28 @@ pub struct Printed {
 /// The name of a column of our own beside those of the query.
 fn own(name: &str) -> String {
     format!("{OWN_PREFIX}{name}")
+}
+
+/// Tells plans of a streaming query apart: another digest is another plan, whatever of it has changed, and also if rows of a reference
+/// table have. `settings` is what the query is started with besides.
+///
+/// # Errors
+/// When a reference table can't be written as Arrow.
+pub fn digest(
+    query: &Query,
+    source: &Source,
+    references: &BTreeMap<String, ReferenceRows>,
+    read: &Read,
+    sink: &Sink,
+    settings: &str,
+) -> Result<String> {
+    let mut digest = md5::Md5::new();
+    digest.update(format!("{}{source:?}{read:?}{sink:?}{settings}", query.describe()));
+    for table in query.joins.iter().filter_map(|join| references.get(&join.reference)) {
+        digest.update(to_arrow_stream(&table.rows)?);
+    }
+    let digest = digest.finalize();
+    Ok(digest.iter().take(DIGEST_BYTES).fold(String::new(), |text, byte| format!("{text}{byte:02x}")))
 }
 
 /// Prints a query that reads `source` and joins `references`, with results as records for `sink`.

@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// Waits for drains and works them off until the stop switch is thrown.
 pub(super) fn run(stage: &SparkStage) -> Result<()> {
-    let mut session = stage.session(&format!("{}/drain/{}", stage.pipeline, std::process::id()))?;
+    let mut session = stage.place.drain_session()?;
     stage.is_up();
     while !stage.context.stop.wait(POLL) {
         let Some(up_to) = stage.context.status.drain_wanted(NAME) else { continue };
@@ -28,7 +28,7 @@ pub(super) fn run(stage: &SparkStage) -> Result<()> {
         }
         stage.context.status.set_drained(NAME, Drained { up_to });
     }
-    Ok(stage.runtime.block_on(session.close())?)
+    Ok(stage.place.runtime.block_on(session.close())?)
 }
 
 fn write(
@@ -52,6 +52,6 @@ fn write(
     let read = Read::Batch { starts, ends, watermark_us: watermark_us.filter(|_| is_complete) };
     let plan = plan::plan(stage, result, &read)?;
     tracing::info!(query = result.query.name, "Apache Spark works the query out");
-    stage.runtime.block_on(session.write(batch_write(plan.printed, &plan.sink)))?;
+    stage.place.runtime.block_on(session.write(batch_write(plan.printed, &plan.sink)))?;
     Ok(())
 }

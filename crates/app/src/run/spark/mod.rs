@@ -2,19 +2,30 @@
 //!
 //! | file | does |
 //! | --- | --- |
+//! | `place` | where the queries run: sessions by the project's name |
 //! | `plan` | a query's source, sink and reference tables as the `spark` crate prints them |
 //! | `kafka_options` | our Kafka connection as Spark's Kafka client needs it |
 //! | `batch` | a drain: all validated records at once |
 //! | `streams` | streaming queries: started, found again, watched, stopped |
+//! | `names` | what Spark knows them by |
+//! | `watch` | what Spark reports of one |
+//! | `rebuilds` | which are built anew |
+//! | `queries` | those that run, for people |
 
 mod batch;
 mod kafka_options;
+mod names;
+mod place;
 mod plan;
+pub(crate) mod queries;
+mod rebuilds;
 mod streams;
+mod watch;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use spark::{Address, Session};
+use state::SnapshotStore;
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
@@ -23,12 +34,10 @@ use crate::run::pipeline::PipelineStream;
 use crate::run::process::NAME;
 use crate::run::results::ResultTopic;
 use project::Project;
-use project::settings::SparkSettings;
 
+pub(crate) use place::{Place, open_session, session_conf};
 pub(crate) use plan::{PlanParts, load_references, print};
-
-/// Sessions that the server has closed are not opened again; the next one has another number.
-const SESSION_ATTEMPTS: u32 = 1_000;
+pub(crate) use queries::QueryState;
 
 /// What a run of the stage does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +52,9 @@ pub(crate) enum Work {
 #[derive(Debug, Clone)]
 pub(crate) struct SparkStage {
     pub(crate) context: Context,
-    pub(crate) runtime: Handle,
     pub(crate) work: Work,
-    /// Tells the project's session and queries from others on the same Spark: its topic prefix and name.
-    pipeline: String,
-    address: Address,
-    settings: SparkSettings,
+    place: Place,
+    snapshots: Arc<SnapshotStore>,
     /// Where checkpoints are, without a slash at the end.
     checkpoints: String,
     streams: Vec<SparkStream>,
@@ -74,14 +80,10 @@ impl SparkStage {
         work: Work,
         streams: &[PipelineStream],
         results: &[ResultTopic],
+        snapshots: Arc<SnapshotStore>,
     ) -> Result<Self> {
-        let settings = project.settings.spark.clone();
-        let connection = &project.settings.connections.spark;
-        let token = connection.resolve_token(&project.directory).map_err(|error| Error::Project(error.to_string()))?;
-        let address = Address {
-            token: token.map(|token| secrecy::ExposeSecret::expose_secret(&token).to_owned()),
-            ..Address::parse(&connection.url)?
-        };
+        let place = Place::of(project, runtime)?;
+        let settings = &place.settings;
         let checkpoints = match &settings.checkpoints {
             Some(location) => location.trim_end_matches('/').to_owned(),
             None => {
@@ -101,15 +103,13 @@ impl SparkStage {
         };
         Ok(Self {
             context: context.clone(),
-            runtime: runtime.clone(),
             work,
-            pipeline: format!("{}{}", project.settings.connections.kafka.topic_prefix, project.name),
-            address,
+            snapshots,
             checkpoints,
             streams: streams.iter().filter_map(of_stream).collect(),
             results: results.to_vec(),
             references: load_references(project)?,
-            settings,
+            place,
         })
     }
 
@@ -121,8 +121,10 @@ impl SparkStage {
         }
     }
 
-    fn session(&self, name: &str) -> Result<Session> {
-        open_session(&self.runtime, &self.address, name, &session_conf(&self.settings))
+    /// Starts the streaming queries that don't run yet, and leaves them running; gives their names.
+    pub(crate) fn submit(&self) -> Result<Vec<String>> {
+        let mut session = self.place.streaming_session()?;
+        Ok(streams::start(self, &mut session)?.iter().map(|watched| watched.name.lasting()).collect())
     }
 
     fn stream_of(&self, result: &ResultTopic) -> Result<&SparkStream> {
@@ -136,38 +138,4 @@ impl SparkStage {
         self.context.status.step(NAME);
         self.context.status.set_trouble(NAME, None);
     }
-}
-
-/// Configuration of a session: the project's settings, and what else it says itself.
-pub(crate) fn session_conf(settings: &SparkSettings) -> BTreeMap<String, String> {
-    let mut conf = BTreeMap::from(
-        [
-            ("spark.sql.shuffle.partitions", settings.shuffle_partitions.to_string().as_str()),
-            (
-                "spark.sql.streaming.stateStore.providerClass",
-                "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
-            ),
-            ("spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled", "true"),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned())),
-    );
-    conf.extend(settings.conf.clone());
-    conf
-}
-
-/// Opens a session by name, or the next one if the server has closed it.
-pub(crate) fn open_session(
-    runtime: &Handle,
-    address: &Address,
-    name: &str,
-    conf: &BTreeMap<String, String>,
-) -> Result<Session> {
-    for attempt in 0..SESSION_ATTEMPTS {
-        let id = spark::client::session_id(name, attempt);
-        match runtime.block_on(Session::open(address, &id, conf)) {
-            Err(spark::Error::SessionClosed { .. }) => {}
-            opened => return Ok(opened?),
-        }
-    }
-    Err(Error::Unavailable(format!("Apache Spark has closed {SESSION_ATTEMPTS} sessions of {name}")))
 }

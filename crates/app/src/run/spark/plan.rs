@@ -17,6 +17,8 @@ use crate::run::results::ResultTopic;
 pub(crate) struct Plan {
     pub(crate) printed: Printed,
     pub(crate) sink: Sink,
+    /// Tells this plan from others of the same query.
+    pub(crate) digest: String,
 }
 
 /// What a query is printed with beside itself.
@@ -27,15 +29,19 @@ pub(crate) struct PlanParts<'a> {
     pub(crate) kafka: BTreeMap<String, String>,
     pub(crate) references: &'a BTreeMap<String, ReferenceRows>,
     pub(crate) schemas: &'a dyn Schemas,
+    /// What a streaming query is started with besides.
+    pub(crate) settings: &'a str,
 }
 
 /// Prints a query of the stage.
 pub(super) fn plan(stage: &SparkStage, result: &ResultTopic, read: &Read) -> Result<Plan> {
     let SparkStream { stream, event_time, .. } = stage.stream_of(result)?;
+    let settings = &stage.place.settings;
     let parts = PlanParts {
+        settings: &format!("{:?}{:?}", settings.trigger, settings.conf),
         stream,
         event_time,
-        kafka: kafka_options::options(&stage.context.connection, &stage.settings.kafka),
+        kafka: kafka_options::options(&stage.context.connection, &settings.kafka),
         references: &stage.references,
         schemas: &*stage.context.schemas,
     };
@@ -44,7 +50,7 @@ pub(super) fn plan(stage: &SparkStage, result: &ResultTopic, read: &Read) -> Res
 
 /// Prints a query; registers the schemas of its result.
 pub(crate) fn print(parts: &PlanParts<'_>, result: &ResultTopic, read: &Read) -> Result<Plan> {
-    let PlanParts { stream, event_time, kafka, references, schemas } = parts;
+    let PlanParts { stream, event_time, kafka, references, schemas, settings } = parts;
     let schema = stream.schema.canonical().to_owned();
     let source = Source {
         topic: stream.topics.validated.clone(),
@@ -67,7 +73,8 @@ pub(crate) fn print(parts: &PlanParts<'_>, result: &ResultTopic, read: &Read) ->
         value_schema: result.value_schema.canonical().to_owned(),
     };
     let printed = spark::print::print(query, &source, references, read, &sink)?;
-    Ok(Plan { printed, sink })
+    let digest = spark::print::digest(query, &source, references, read, &sink, settings)?;
+    Ok(Plan { printed, sink, digest })
 }
 
 /// Loads the project's reference tables.

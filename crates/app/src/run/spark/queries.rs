@@ -1,0 +1,70 @@
+//! The project's queries as they are on Spark now: shown, and stopped.
+
+use serve::BatchNumbers;
+use spark::Session;
+use spark::client::RunningQuery;
+use state::SnapshotStore;
+
+use super::names::QueryName;
+use super::place::Place;
+use super::watch::{self, batch_numbers, reports};
+use crate::error::Result;
+
+/// A query that runs on Spark.
+#[derive(Debug, Clone)]
+pub(crate) struct QueryState {
+    /// Query and generation.
+    pub(crate) name: String,
+    /// What it does, in Spark's words.
+    pub(crate) doing: String,
+    /// Its last micro-batch, after the first.
+    pub(crate) batch: Option<BatchNumbers>,
+    /// Rows that its last batches dropped for being behind Spark's watermark.
+    pub(crate) rows_dropped: u64,
+}
+
+/// The project's queries that run.
+pub(super) fn running(place: &Place, session: &mut Session) -> Result<Vec<(QueryName, RunningQuery)>> {
+    let prefix = place.prefix();
+    let ours = |query: RunningQuery| {
+        let name = QueryName::parse(query.name.as_deref()?.strip_prefix(&prefix)?)?;
+        Some((name, query))
+    };
+    let mut running: Vec<_> = place.runtime.block_on(session.active())?.into_iter().filter_map(ours).collect();
+    running.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
+    Ok(running)
+}
+
+/// How the project's queries are.
+///
+/// # Errors
+/// When Spark isn't there.
+pub(crate) fn status(place: &Place) -> Result<Vec<QueryState>> {
+    let mut session = place.streaming_session()?;
+    let mut states = Vec::new();
+    for (name, query) in running(place, &mut session)? {
+        let doing = place.runtime.block_on(session.status(&query))?.status_message;
+        let reports = reports(place, &mut session, &query)?;
+        states.push(QueryState {
+            name: name.lasting(),
+            doing,
+            batch: reports.last().map(batch_numbers),
+            rows_dropped: reports.iter().map(spark::Progress::rows_dropped).sum(),
+        });
+    }
+    Ok(states)
+}
+
+/// Stops the project's queries; gives their names. They go on from their checkpoints when they are started again.
+///
+/// # Errors
+/// When Spark isn't there.
+pub(crate) fn stop(place: &Place, snapshots: &SnapshotStore) -> Result<Vec<String>> {
+    let mut session = place.streaming_session()?;
+    let mut stopped = Vec::new();
+    for (name, query) in running(place, &mut session)? {
+        watch::end(place, snapshots, &mut session, &query, &name)?;
+        stopped.push(name.lasting());
+    }
+    Ok(stopped)
+}

@@ -1,0 +1,110 @@
+//! A query that fails on Apache Spark, rows that Spark drops: the tables are right in the end, or it is said that they aren't.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test reports by panicking"
+)]
+
+mod common;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use common::spark::{on_spark, payments, payments_project};
+use nix::sys::signal::Signal;
+use testkit::kafka::RawRecord;
+use testkit::project::{Column, ProjectDir};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn folded(query: &str) -> String {
+    format!("SELECT coalesce(sum(folded_rows), 0) FROM results.{query} WHERE NOT is_deleted")
+}
+
+/// Loads a file of the project's directory while `up` runs.
+fn load(project: &ProjectDir, file: &str) {
+    let path = project.path.join(file);
+    let ended = project.run("load", &[&path.to_string_lossy(), "--stream", "transactions"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn a_record_that_validation_did_not_write_stops_the_queries_with_sparks_words_and_ours() {
+    let spark = payments_project(Column::Servers, &payments(3, 300));
+    // The patterns stage would see that records are missing before it.
+    std::fs::remove_dir_all(spark.path.join("patterns")).unwrap();
+    on_spark(&spark, &testkit::spark::url());
+    let mut process = spark.up(&[]);
+    testkit::wait_for("the first rows from Spark", PATIENCE, || {
+        (spark.sql_value(&folded("kpis_per_minute")) != "0").then_some(())
+    });
+    let foreign = RawRecord {
+        value: Some(vec![0, 0, 0, 39, 15, 1]),
+        partition: Some(0),
+        headers: vec![
+            ("ts.raw.offset".to_owned(), "100000".to_owned()),
+            ("ts.raw.previous".to_owned(), "99999".to_owned()),
+        ],
+        ..RawRecord::default()
+    };
+    testkit::kafka::produce(
+        &testkit::kafka::bootstrap(),
+        &format!("{}transactions.validated", spark.topic_prefix),
+        &[foreign],
+    );
+    let status = process.wait(PATIENCE);
+    let said = process.stderr().join("\n");
+    assert_eq!(status.code(), Some(4), "{said}");
+    for words in
+        ["USER_RAISED_EXCEPTION", "the schema id isn't one that validation writes", "only validation may write there"]
+    {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+/// Payments of one account, one every second from a time of the day on.
+fn of_account(account: &str, hour: u32, count: u32) -> String {
+    let mut csv =
+        "transaction_id,account_id,merchant_id,amount,currency,country,channel,status,event_time\n".to_owned();
+    for number in 0..count {
+        writeln!(
+            csv,
+            "{account}-{hour}-{number},{account},m0001,1.00,EUR,DE,chip,approved,2026-01-05T{hour:02}:{:02}:{:02}.000Z",
+            number / 60,
+            number % 60
+        )
+        .unwrap();
+    }
+    csv
+}
+
+#[test]
+fn rows_that_spark_drops_stop_the_pipeline_and_the_next_start_puts_the_tables_right() {
+    // One partition is five hours ahead of another, and validation accepts both.
+    let partition = |account: &str| kafka::partition_of(account.as_bytes(), 4);
+    let other = (0..).map(|number| format!("b{number}")).find(|other| partition(other) != partition("a1")).unwrap();
+    let mut spark = payments_project(Column::Servers, &of_account("a1", 14, 30));
+    std::fs::write(spark.path.join("behind.csv"), of_account(&other, 9, 30)).unwrap();
+    spark.edit("tillstream.yaml", "lateness: 5s", "lateness: 5s\n    idle_timeout: 1h\n    max_skew: 1d\n   ");
+    on_spark(&spark, &testkit::spark::url());
+    spark.set("spark.watermark_delay=1m");
+    let mut process = spark.up(&[]);
+    spark.wait_for_value(&folded("kpis_per_minute"), "30", PATIENCE);
+    // Spark's watermark moves with the batch after the one that has the rows.
+    load(&spark, "behind.csv");
+    let status = process.wait(PATIENCE);
+    let said = process.stderr().join("\n");
+    assert_eq!(status.code(), Some(4), "{said}");
+    assert!(said.contains("Apache Spark dropped") && said.contains("spark.watermark_delay"), "{said}");
+
+    spark.set("spark.watermark_delay=1d");
+    let mut process = spark.up(&[]);
+    for query in ["kpis_per_minute", "payments_enriched", "spend_by_category"] {
+        spark.wait_for_value(&folded(query), "60", PATIENCE);
+    }
+    process.signal(Signal::SIGINT);
+    let status = process.wait(Duration::from_secs(60));
+    assert_eq!(status.code(), Some(0), "{}", process.tail());
+}
