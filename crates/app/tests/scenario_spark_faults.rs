@@ -1,4 +1,5 @@
-//! A query that fails on Apache Spark, rows that Spark drops: the tables are right in the end, or it is said that they aren't.
+//! Apache Spark killed and started again, a query that fails, rows that Spark drops: the tables are right in the end, or it is said that
+//! they aren't.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -12,12 +13,13 @@ mod common;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use common::spark::{on_spark, payments, payments_project};
+use common::spark::{PAYMENTS, assert_same_tables, drain, on_spark, payments, payments_project};
 use nix::sys::signal::Signal;
 use testkit::kafka::RawRecord;
+use testkit::own::OwnServer;
 use testkit::project::{Column, ProjectDir};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 fn folded(query: &str) -> String {
     format!("SELECT coalesce(sum(folded_rows), 0) FROM results.{query} WHERE NOT is_deleted")
@@ -28,6 +30,59 @@ fn load(project: &ProjectDir, file: &str) {
     let path = project.path.join(file);
     let ended = project.run("load", &[&path.to_string_lossy(), "--stream", "transactions"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+/// The queries that the killed Spark runs: few, since each of them costs a server that has just started seconds.
+const TWO: [&str; 2] = ["kpis_per_minute", "payments_enriched"];
+
+fn with_two_queries(column: Column, csv: &str) -> ProjectDir {
+    let project = payments_project(column, csv);
+    for query in PAYMENTS.iter().filter(|query| !TWO.contains(query)) {
+        std::fs::remove_file(project.path.join(format!("queries/{query}.sql"))).unwrap();
+    }
+    std::fs::remove_dir_all(project.path.join("patterns")).unwrap();
+    // A partition that is idle between the two files would find more of the second one late.
+    let idle = "    event_time: event_time\n    idle_timeout: 1h\n";
+    project.edit("tillstream.yaml", "    event_time: event_time\n", idle);
+    project
+}
+
+#[test]
+fn a_spark_that_is_killed_and_comes_back_fills_the_same_tables() {
+    let csv = payments(11, 1_200);
+    let (header, rows) = csv.split_once('\n').unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
+    let (first, second) = rows.split_at(rows.len() / 2);
+    let file = |rows: &[&str]| format!("{header}\n{}\n", rows.join("\n"));
+
+    let local = with_two_queries(Column::Embedded, &csv);
+    drain(&local);
+
+    let server = OwnServer::spark();
+    let mut spark = with_two_queries(Column::Servers, &file(first));
+    std::fs::write(spark.path.join("second.csv"), file(second)).unwrap();
+    on_spark(&spark, &format!("sc://{}", server.address()));
+    // Several batches, so that the kill comes amid them.
+    spark.set("spark.offsets_per_trigger=200");
+    spark.set("spark.shuffle_partitions=1");
+    let mut process = spark.up(&[]);
+    testkit::wait_for("the first rows from Spark", PATIENCE, || {
+        (spark.sql_value(&folded("kpis_per_minute")) != "0").then_some(())
+    });
+    server.end(Signal::SIGKILL);
+    process.wait_for_line(PATIENCE, |line| line.contains("the stage starts a new epoch"));
+    load(&spark, "second.csv");
+    server.start();
+    for query in TWO {
+        spark.wait_for_value(&folded(query), &local.sql_value(&folded(query)), PATIENCE);
+    }
+    assert_same_tables(&local, &spark, &TWO);
+
+    process.signal(Signal::SIGINT);
+    let status = process.wait(Duration::from_secs(60));
+    assert_eq!(status.code(), Some(0), "{}", process.tail());
+    let states = spark.run("spark", &["status"]);
+    assert_eq!(states.stdout, "no queries run", "Ctrl-C stops the queries; {}", states.stderr);
 }
 
 #[test]

@@ -16,12 +16,6 @@ pub struct Progress {
     /// When it was begun: text that sorts as times do.
     #[serde(default)]
     pub timestamp: String,
-    /// Records read.
-    #[serde(default)]
-    pub num_input_rows: u64,
-    /// Records read a second.
-    #[serde(default)]
-    pub processed_rows_per_second: f64,
     /// Milliseconds that the batch took, with what it waited for.
     #[serde(default)]
     pub batch_duration: u64,
@@ -44,6 +38,8 @@ struct EventTime {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Source {
+    #[serde(default)]
+    num_input_rows: u64,
     /// Topic to partition to offset; an object, or its text.
     #[serde(default)]
     end_offset: serde_json::Value,
@@ -79,6 +75,16 @@ impl Progress {
     /// Rows that Spark dropped in this batch because they came behind its watermark: each is missing from the result.
     pub fn rows_dropped(&self) -> u64 {
         self.state_operators.iter().map(|operator| operator.num_rows_dropped_by_watermark).sum()
+    }
+
+    /// Records read.
+    pub fn input_rows(&self) -> u64 {
+        self.sources.iter().map(|source| source.num_input_rows).sum()
+    }
+
+    /// Records read for each second that the batch took.
+    pub fn rows_per_second(&self) -> u64 {
+        self.input_rows().saturating_mul(1_000).checked_div(self.batch_duration).unwrap_or(0)
     }
 
     /// Next offset of each partition that was read.
@@ -123,17 +129,18 @@ mod tests {
     #[test]
     fn sparks_json_is_read() {
         let json = r#"{"id":"a","runId":"b","name":"q","timestamp":"2026-11-26T16:00:00.000Z","batchId":3,"batchDuration":412,
-            "numInputRows":120,"inputRowsPerSecond":10.0,"processedRowsPerSecond":291.3,"durationMs":{"addBatch":300},
+            "durationMs":{"addBatch":300},
             "eventTime":{"watermark":"1970-01-01T00:00:00.000Z"},
             "stateOperators":[{"operatorName":"stateStoreSave","numRowsTotal":7,"numRowsUpdated":2,"memoryUsedBytes":900,
               "numRowsDroppedByWatermark":0,"customMetrics":{"x":1}},
               {"operatorName":"dedupeWithinWatermark","numRowsTotal":120,"memoryUsedBytes":100,"numRowsDroppedByWatermark":2}],
-            "sources":[{"description":"KafkaV2","endOffset":{"t":{"0":6,"1":5}}}],"sink":{"description":"x"}}"#;
+            "sources":[{"description":"KafkaV2","numInputRows":120,"inputRowsPerSecond":"NaN","processedRowsPerSecond":291.3,"endOffset":{"t":{"0":6,"1":5}}}],"sink":{"description":"x"}}"#;
         let progress = Progress::parse(json).unwrap();
-        assert_eq!((progress.batch_id, progress.num_input_rows, progress.batch_duration), (3, 120, 412));
+        assert_eq!((progress.batch_id, progress.input_rows(), progress.batch_duration), (3, 120, 412));
         assert_eq!((progress.rows_dropped(), progress.state_rows(), progress.state_bytes()), (2, 127, 1_000));
         let expected = [(TopicPartition::new("t", 0), 6), (TopicPartition::new("t", 1), 5)];
         assert_eq!(progress.positions(), expected.into());
+        assert_eq!(progress.rows_per_second(), 291);
         assert_eq!((progress.timestamp.as_str(), progress.watermark_us()), ("2026-11-26T16:00:00.000Z", None));
         let moved = json.replace("1970-01-01T00:00:00.000Z", "2026-01-05T09:00:00.250Z");
         assert_eq!(Progress::parse(&moved).unwrap().watermark_us(), Some(1_767_603_600_250_000));

@@ -50,7 +50,7 @@ impl<'a> Watched<'a> {
                 return Err(dropped(name, progress.rows_dropped()));
             }
             self.positions.extend(progress.positions());
-            self.metrics.rows_in += progress.num_input_rows;
+            self.metrics.rows_in += progress.input_rows();
             self.metrics.groups_open = progress.state_rows();
             self.metrics.state_bytes = progress.state_bytes();
             let table = self.result.name();
@@ -101,8 +101,7 @@ pub(super) fn end(
 pub(super) fn batch_numbers(progress: &Progress) -> BatchNumbers {
     BatchNumbers {
         number: u64::try_from(progress.batch_id).unwrap_or(0),
-        // Saturates, which does for what is shown.
-        input_per_second: progress.processed_rows_per_second.round() as u64,
+        input_per_second: progress.rows_per_second(),
         duration_ms: progress.batch_duration,
         watermark_us: progress.watermark_us(),
         state_rows: progress.state_rows(),
