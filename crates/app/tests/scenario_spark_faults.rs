@@ -11,6 +11,7 @@
 mod common;
 
 use std::fmt::Write as _;
+use std::process::Command;
 use std::time::Duration;
 
 use common::spark::{PAYMENTS, assert_same_tables, drain, on_spark, payments, payments_project};
@@ -47,6 +48,20 @@ fn with_two_queries(column: Column, csv: &str) -> ProjectDir {
     project
 }
 
+/// What `tillstream spark` prints.
+fn spark_command(project: &ProjectDir, action: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tillstream"));
+    command.args(["spark", action]).arg(&project.path).args([
+        "--profile",
+        "rig",
+        "--set",
+        "spark.shuffle_partitions=1",
+    ]);
+    let output = command.output().expect("the program starts");
+    assert!(output.status.success(), "{action}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
 #[test]
 fn a_spark_that_is_killed_and_comes_back_fills_the_same_tables() {
     let csv = payments(11, 1_200);
@@ -81,8 +96,14 @@ fn a_spark_that_is_killed_and_comes_back_fills_the_same_tables() {
     process.signal(Signal::SIGINT);
     let status = process.wait(Duration::from_secs(60));
     assert_eq!(status.code(), Some(0), "{}", process.tail());
-    let states = spark.run("spark", &["status"]);
-    assert_eq!(states.stdout, "no queries run", "Ctrl-C stops the queries; {}", states.stderr);
+    assert_eq!(spark_command(&spark, "status"), "no queries run\n", "Ctrl-C stops the queries");
+    let submitted = spark_command(&spark, "submit");
+    for query in TWO {
+        assert!(submitted.contains(&format!("{query}.g1 runs\n")), "{submitted}");
+    }
+    assert!(spark_command(&spark, "status").starts_with("kpis_per_minute.g1: "), "they run on without us");
+    assert_eq!(spark_command(&spark, "stop"), "kpis_per_minute.g1 stopped\npayments_enriched.g1 stopped\n");
+    assert_eq!(spark_command(&spark, "status"), "no queries run\n");
 }
 
 #[test]
