@@ -37,8 +37,8 @@ pub(super) fn wind_down(pipeline: &mut Pipeline, limit: Duration, output: Output
         }
         // The stage's own error follows.
         Err(Error::Interrupted(_)) => return Ok(()),
-        // A stage that had ended before for good, which waiting can't mend.
-        Err(error) if error.retry() == Retry::Never => return Err(error),
+        // A query on Spark that had failed for good, which waiting can't mend.
+        Err(error @ Error::Spark(_)) if error.retry() == Retry::Never => return Err(error),
         Err(error) => {
             let troubles: Vec<String> =
                 status.troubles().iter().map(|(stage, trouble)| format!("\n  {stage}: {trouble}")).collect();
