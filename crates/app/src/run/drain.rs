@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
+use crate::run::patterns;
 use crate::run::peers::Database;
 use crate::run::pipeline::{Pipeline, PipelineStream, Stage};
 use crate::run::results::ResultTopic;
@@ -43,23 +44,33 @@ pub(crate) type Watch<'a> = dyn FnMut(Left) -> Result<()> + 'a;
 /// open, and all of it is stored.
 pub(crate) fn drain(pipeline: &Pipeline, watch: &mut Watch<'_>) -> Result<()> {
     let validated = verdicts(pipeline, watch)?;
-    let status = &pipeline.context.status;
-    for (stage, names) in [(Stage::Process, &pipeline.process_stages), (Stage::Patterns, &pipeline.pattern_stages)] {
-        let up_to = read_by(pipeline, stage, &validated);
-        if up_to.is_empty() {
-            continue;
-        }
-        names.iter().for_each(|name| status.ask_drain(name, up_to.clone()));
-        wait(pipeline, watch, stage, || {
-            let is_done = |name: &String| status.drained(name).is_some_and(|drained| drained.up_to == up_to);
-            let is_drained = names.iter().all(is_done);
-            let taken = if stage == Stage::Process { status.processed() } else { status.matched() };
-            // The last step, publishing, isn't counted in records.
-            if is_drained { 0 } else { lacking(&up_to, &taken).max(1) }
-        })?;
-    }
+    published(pipeline, watch, Stage::Process, &pipeline.process_stages, &validated)?;
+    published(pipeline, watch, Stage::Patterns, &pipeline.pattern_stages, &validated)?;
     stored(pipeline, watch)?;
     shown(pipeline, watch)
+}
+
+/// Waits until these stages have taken the records and published what they have of them.
+fn published(
+    pipeline: &Pipeline,
+    watch: &mut Watch<'_>,
+    stage: Stage,
+    names: &[String],
+    validated: &BTreeMap<TopicPartition, i64>,
+) -> Result<()> {
+    let status = &pipeline.context.status;
+    let up_to = read_by(pipeline, stage, validated);
+    if up_to.is_empty() {
+        return Ok(());
+    }
+    names.iter().for_each(|name| status.ask_drain(name, up_to.clone()));
+    wait(pipeline, watch, stage, || {
+        let is_done = |name: &String| status.drained(name).is_some_and(|drained| drained.up_to == up_to);
+        let is_drained = names.iter().all(is_done);
+        let taken = if stage == Stage::Process { status.processed() } else { status.matched() };
+        // The last step, publishing, isn't counted in records.
+        if is_drained { 0 } else { lacking(&up_to, &taken).max(1) }
+    })
 }
 
 /// As [`drain`], for a pipeline that stops and whose intake is closed: each stage stops once it has taken everything. Windows that are
@@ -71,8 +82,9 @@ pub(crate) fn wind_down(pipeline: &mut Pipeline, watch: &mut Watch<'_>) -> Resul
     let up_to = read_by(pipeline, Stage::Process, &validated);
     wait(pipeline, watch, Stage::Process, || lacking(&up_to, &status.processed()))?;
     pipeline.stop_stage(Stage::Process)?;
-    let up_to = read_by(pipeline, Stage::Patterns, &validated);
-    wait(pipeline, watch, Stage::Patterns, || lacking(&up_to, &status.matched()))?;
+    // Matches that the last watermark makes certain are published too. A generation that fills goes on at the next start.
+    let present: Vec<String> = pipeline.pattern_stages.iter().filter(|name| *name == patterns::NAME).cloned().collect();
+    published(pipeline, watch, Stage::Patterns, &present, &validated)?;
     pipeline.stop_stage(Stage::Patterns)?;
     stored(pipeline, watch)?;
     pipeline.stop_stage(Stage::Store)
