@@ -207,3 +207,37 @@ proptest! {
         check(Shape { seconds, is_session, is_final, having }, &logs, &runs);
     }
 }
+
+/// Publishes a row of partition 0, takes one of partition 1, crashes, and takes both again the other way round. What stands then.
+fn crashed(shape: Shape, first: &Payment, second: &Payment) -> Vec<String> {
+    let logs = [vec![first.clone()], vec![second.clone()]];
+    let mut table = Table::default();
+    let mut run = Run { operator: operator(&shape.text()), logs: &logs, taken: [0, 0] };
+    let snapshot = save(&mut run.operator);
+    run.step(Step::Take(0, 1), &mut table);
+    run.step(Step::Emit, &mut table);
+    assert_eq!(table.standing().len(), 1);
+    run = Run { operator: operator(&shape.text()), logs: &logs, taken: [0, 0] };
+    restore(&mut run.operator, &snapshot).unwrap();
+    for partition in [1, 0] {
+        run.step(Step::Take(partition, 1), &mut table);
+        run.step(Step::Emit, &mut table);
+    }
+    run.operator.set_replaying(false);
+    run.step(Step::Emit, &mut table);
+    table.standing()
+}
+
+#[test]
+fn a_group_that_having_let_through_before_the_crash_and_refuses_at_once_after_it_is_deleted() {
+    let shape = Shape { seconds: 10, is_session: false, is_final: false, having: true };
+    let row = |seconds, quantity| {
+        let mut row = payment(seconds, "a", quantity, 1);
+        row.merchant = Some("m".into());
+        row
+    };
+    assert_eq!(crashed(shape, &row(1, 3), &row(2, -3)), Vec::<String>::new());
+    let session = Shape { is_session: true, having: false, ..shape };
+    let standing = crashed(session, &row(5, 1), &row(1, 1));
+    assert_eq!(standing, ["1970-01-01T00:00:01Z 1970-01-01T00:00:15Z a 2 2 m"], "00:05 is no start any more");
+}
