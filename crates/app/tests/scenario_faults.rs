@@ -11,6 +11,7 @@ mod common;
 
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -52,12 +53,18 @@ fn postgresql_killed_twice_under_load_loses_and_repeats_nothing() {
     assert_eq!(project.sql_value(sums), format!("{generated},t"));
 }
 
-/// The processes of a PostgreSQL server.
-fn server_processes(postmaster: i32) -> Vec<Pid> {
+/// Sends a signal to a PostgreSQL server and its children.
+fn signal_server(postmaster: i32, signal: Signal) {
+    // The server first: a stopped one has no more children.
+    kill(Pid::from_raw(postmaster), signal).expect("the server runs");
     let children = std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"));
-    let children = children.expect("the server runs");
-    let children = children.split_whitespace().filter_map(|id| id.parse().ok());
-    std::iter::once(postmaster).chain(children).map(Pid::from_raw).collect()
+    for child in children.expect("the server runs").split_whitespace().filter_map(|id| id.parse().ok()) {
+        match kill(Pid::from_raw(child), signal) {
+            // One that has just ended.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => panic!("{child}: {error}"),
+        }
+    }
 }
 
 #[test]
@@ -69,13 +76,12 @@ fn a_postgresql_that_hangs_is_shown_and_waited_for() {
     testkit::wait_for("rows in PostgreSQL", Duration::from_secs(60), || {
         (project.sql_value(count) != "0").then_some(())
     });
-    let processes = server_processes(project.postmaster().expect("the private server runs"));
-    let signal = |signal| processes.iter().for_each(|&process| kill(process, signal).expect("the process is there"));
-    signal(Signal::SIGSTOP);
+    let postmaster = project.postmaster().expect("the private server runs");
+    signal_server(postmaster, Signal::SIGSTOP);
     testkit::wait_for("word of the silence", Duration::from_secs(90), || {
         common::readiness(&pipeline).contains("PostgreSQL hasn't answered").then_some(())
     });
-    signal(Signal::SIGCONT);
+    signal_server(postmaster, Signal::SIGCONT);
     testkit::wait_for("readiness", Duration::from_secs(90), || {
         common::readiness(&pipeline).starts_with("HTTP/1.1 200").then_some(())
     });
