@@ -181,7 +181,7 @@ impl Reader {
         let list = self.consumer.position().map_err(|error| self.error(&error, "asking for positions"))?;
         let read = list.elements().into_iter().filter_map(|element| match element.offset() {
             Offset::Offset(offset) => {
-                Some((TopicPartition::new(self.named(element.topic()), element.partition()), offset))
+                Some((TopicPartition::new(shared_name(element.topic(), &self.topics), element.partition()), offset))
             }
             _ => None,
         });
@@ -192,11 +192,6 @@ impl Reader {
     /// no record at all: compaction leaves empty batches.
     pub fn take_ended(&mut self) -> BTreeSet<i32> {
         std::mem::take(&mut self.ended)
-    }
-
-    /// The name of an assigned topic as the records' blocks share it.
-    fn named(&self, topic: &str) -> Arc<str> {
-        self.topics.get(topic).cloned().unwrap_or_else(|| topic.into())
     }
 
     /// Stops fetching these partitions until [`Reader::resume`]; they stay assigned.
@@ -295,6 +290,11 @@ fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
     list
 }
 
+/// The name of an assigned topic as all that is read of it shares it.
+fn shared_name(topic: &str, topics: &HashMap<String, Arc<str>>) -> Arc<str> {
+    topics.get(topic).cloned().unwrap_or_else(|| topic.into())
+}
+
 /// Index of the block that the message belongs to; `last` is tried first, since messages come in runs of one partition.
 fn block_of(
     blocks: &mut Vec<RecordBlock>,
@@ -310,7 +310,7 @@ fn block_of(
     if let Some(index) = blocks.iter().position(is_home) {
         return index;
     }
-    let name = topics.get(topic).cloned().unwrap_or_else(|| topic.into());
+    let name = shared_name(topic, topics);
     blocks.push(RecordBlock::new(name, partition));
     blocks.len() - 1
 }

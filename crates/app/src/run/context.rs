@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kafka::Connection;
+use kafka::{Connection, Reader};
 use model::{Clock, Schemas};
 
 use crate::run::peers::Peers;
@@ -38,4 +38,9 @@ impl Context {
     pub(crate) fn part(&self) -> Self {
         Self { stop: self.stop.part(), ..self.clone() }
     }
+}
+
+/// What a stage tells while the cluster that it reads from is away.
+pub(crate) fn outage(reader: &Reader) -> Option<String> {
+    reader.outage().map(|outage| format!("waiting for kafka: {outage}"))
 }

@@ -11,7 +11,7 @@ use validate::skew::{self, PartitionTime};
 use validate::{Outcome, PartitionValidator, Settled, StreamRules, Verdicts};
 
 use crate::error::{Error, Result};
-use crate::run::context::Context;
+use crate::run::context::{Context, outage};
 use crate::run::positions::Stand;
 use crate::run::progress;
 use crate::run::read_range::read_range;
@@ -187,7 +187,7 @@ impl<'a> Session<'a> {
                 partition.is_paused = true;
             }
         }
-        let outage = self.reader.outage().map(|outage| format!("waiting for kafka: {outage}"));
+        let outage = outage(&self.reader);
         let trouble = outage.or_else(|| self.partitions.iter().find_map(|partition| partition.trouble.clone()));
         self.stage.context.status.set_trouble(&self.stage.name, trouble);
         Ok(())

@@ -30,7 +30,7 @@ use model::{Epoch, TopicPartition};
 use state::{SnapshotReader, SnapshotStore};
 
 use crate::error::Result;
-use crate::run::context::Context;
+use crate::run::context::{Context, outage};
 use crate::run::generations::{Generations, Role};
 use crate::run::positions::{self, Stand};
 use crate::run::process::ProcessStream;
@@ -239,7 +239,7 @@ impl<'a> Session<'a> {
         for block in self.reader.poll(model::limits::BATCH_RECORDS_MAX, wait)? {
             self.engine.take(&block)?;
         }
-        let outage = self.reader.outage().map(|outage| format!("waiting for kafka: {outage}"));
+        let outage = outage(&self.reader);
         self.stage.context.status.set_trouble(&self.stage.name, outage);
         self.engine.apply_watermarks()?;
         if self.engine.has_changed && clock.elapsed().saturating_sub(self.emitted_at) >= self.stage.batch_interval {

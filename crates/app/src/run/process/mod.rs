@@ -29,7 +29,7 @@ use model::{Epoch, TopicPartition};
 use state::{Snapshot, SnapshotReader, SnapshotStore};
 
 use crate::error::Result;
-use crate::run::context::Context;
+use crate::run::context::{Context, outage};
 use crate::run::generations::{Generations, Role};
 use crate::run::positions::{self, Stand};
 use crate::run::progress;
@@ -240,7 +240,7 @@ impl<'a> Session<'a> {
                 takeover.read(&block);
             }
         }
-        let outage = self.reader.outage().map(|outage| format!("waiting for kafka: {outage}"));
+        let outage = outage(&self.reader);
         self.stage.context.status.set_trouble(&self.stage.name, outage);
         self.engine.apply_watermarks()?;
         if self.engine.has_changed && clock.elapsed().saturating_sub(self.emitted_at) >= self.emit_every {

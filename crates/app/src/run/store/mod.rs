@@ -25,7 +25,7 @@ use store::{GenerationNote, PositionClaim, Store, TableSpec};
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
-use crate::run::context::Context;
+use crate::run::context::{Context, outage};
 use crate::run::generations::{Generations, Role};
 use crate::run::positions::Stand;
 use crate::run::results::ResultTopic;
@@ -176,7 +176,7 @@ impl<'a> Session<'a> {
     fn step(&mut self) -> Result<()> {
         self.swaps.step(self.stage)?;
         self.read()?;
-        let outage = self.reader.outage().map(|outage| format!("waiting for kafka: {outage}"));
+        let outage = outage(&self.reader);
         self.stage.context.status.set_trouble(NAME, outage.or_else(|| self.commits.trouble()));
         if self.pending.is_empty() {
             return self.commits.poll(Duration::ZERO).map(|_| ());
