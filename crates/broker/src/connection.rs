@@ -52,15 +52,21 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shar
     let (reader, writer) = stream.into_split();
     let (sender, receiver) = mpsc::channel(ANSWERS_WAITING_MAX);
     let both = async {
-        tokio::join!(read_requests(reader, Ends { local, peer }, shared, sender), write_answers(writer, receiver))
+        let read = read_to_the_end(reader, Ends { local, peer }, shared, sender);
+        tokio::join!(read, write_answers(writer, receiver)).1
     };
-    let Some((read, written)) = stop.run_until_cancelled(both).await else { return };
-    if let Err(closed) = read {
-        shared.metrics.requests_malformed.add(1);
-        tracing::warn!(%peer, reason = %closed, "the connection is closed");
-    }
+    let Some(written) = stop.run_until_cancelled(both).await else { return };
     if let Err(error) = written {
         tracing::debug!(%peer, %error, "the client went away before it had its answer");
+    }
+}
+
+/// Reads until the client is done or sends nonsense, which is counted before the client sees its connection close: the writing half ends
+/// with the last `answers`.
+async fn read_to_the_end(reader: OwnedReadHalf, ends: Ends, shared: &Arc<Shared>, answers: mpsc::Sender<Reply>) {
+    if let Err(closed) = read_requests(reader, ends, shared, &answers).await {
+        shared.metrics.requests_malformed.add(1);
+        tracing::warn!(peer = %ends.peer, reason = %closed, "the connection is closed");
     }
 }
 
@@ -68,7 +74,7 @@ async fn read_requests(
     mut reader: OwnedReadHalf,
     ends: Ends,
     shared: &Arc<Shared>,
-    answers: mpsc::Sender<Reply>,
+    answers: &mpsc::Sender<Reply>,
 ) -> Result<(), Refused> {
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     while let Some(frame) = read_frame(&mut reader, &mut buffer, shared.options.request_bytes_max).await? {
