@@ -270,7 +270,8 @@ impl Binder<'_> {
             JoinConstraint::Natural | JoinConstraint::None => {
                 let key = reference.key.first().map_or("key", String::as_str);
                 let message = format!("the join with `{}` has no condition", table.name);
-                return self.report(table.span, message, format!("write ON stream.column = {}.{key}", table.alias));
+                let help = self.key_advice(&table, key);
+                return self.report(table.span, message, help);
             }
         }
         let keys = self.key(&table, reference, kind, equalities, conditions)?;
@@ -386,7 +387,7 @@ impl Binder<'_> {
                         table.name
                     ),
                 };
-                let help = format!("write ON stream.column = {}.{column}", table.alias);
+                let help = self.key_advice(table, column);
                 return self.report(table.span.clone(), message, help);
             };
             let (_, value) = equalities.remove(at);
@@ -408,6 +409,16 @@ impl Binder<'_> {
             conditions.push(equal);
         }
         Ok(keys)
+    }
+
+    /// How a key column may be joined: with the column of the same name of a table before, if one has it.
+    fn key_advice(&self, table: &Named, column: &str) -> String {
+        let before = self.scope.tables.iter().filter(|known| !known.alias.eq_ignore_ascii_case(&table.alias));
+        let left = before.filter(|known| known.column(column).is_some()).map(|known| known.alias.as_str()).next();
+        match left {
+            Some(left) => format!("write ON {left}.{column} = {}.{column}", table.alias),
+            None => format!("write ON stream.column = {}.{column}", table.alias),
+        }
     }
 
     /// A value as the type of the key column it is looked up in; what that type can't hold has no partner.

@@ -438,7 +438,16 @@ fn suggested_name(expression: &Expr) -> String {
     match expression {
         Expr::Function(function) => {
             let name = function.name.to_string().to_ascii_lowercase();
-            if name == "count" { "n".to_owned() } else { format!("{name}_value") }
+            let arguments = function.args.to_string();
+            let column = arguments.trim_matches(['(', ')']).rsplit('.').next().unwrap_or_default();
+            if name == "count" {
+                "n".to_owned()
+            } else if !column.is_empty() && column.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+            {
+                format!("{name}_{column}")
+            } else {
+                format!("{name}_value")
+            }
         }
         _ => "name".to_owned(),
     }

@@ -86,3 +86,42 @@ fn the_reference_is_made_from_the_table_of_functions() {
     common::assert_golden(&path, &made, &mut failures);
     assert!(failures.is_empty(), "docs/sql.md is out of date: TILLSTREAM_UPDATE=1 cargo test -p sql");
 }
+
+/// The page shows each of `mistakes/*.sql` with its message, and what stands in `*.fixed.sql` for it, which has to compile; the comment there is the title.
+#[test]
+fn the_page_of_mistakes_is_made_from_what_check_says() {
+    let catalog = common::catalog();
+    let mut page = String::from(
+        "# Twenty mistakes\n\n\
+         The likeliest ones, with what `tillstream check` says of each, and a query that says what was meant. Where several things are wrong,\n\
+         all are shown at once. Made by `TILLSTREAM_UPDATE=1 cargo test -p sql`, which also compiles each query below \"Instead\".\n",
+    );
+    let mut failures = Vec::new();
+    let mut mistakes = 0;
+    for path in common::files("mistakes", "sql") {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        if name.ends_with(".fixed") {
+            continue;
+        }
+        mistakes += 1;
+        let text = std::fs::read_to_string(&path).unwrap();
+        let fixed = std::fs::read_to_string(path.with_extension("fixed.sql")).unwrap();
+        if let Err(diagnostics) = sql::compile("fixed", &fixed, &catalog) {
+            failures.extend(diagnostics.iter().map(|diagnostic| diagnostic.render(&fixed, name)));
+        }
+        let Err(diagnostics) = sql::compile("query", &text, &catalog) else {
+            failures.push(format!("{name} compiles"));
+            continue;
+        };
+        assert!(diagnostics.iter().all(|diagnostic| diagnostic.help.is_some()), "{name}: no help");
+        let said: Vec<String> =
+            diagnostics.iter().map(|diagnostic| diagnostic.render(&text, "queries/query.sql")).collect();
+        let (title, fixed) = fixed.split_once('\n').unwrap();
+        let title = title.strip_prefix("-- ").unwrap();
+        write!(page, "\n## {title}\n```text\n{}```\nInstead:\n```sql\n{fixed}```\n", said.join("\n")).unwrap();
+    }
+    assert_eq!(mistakes, 20);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/mistakes.md");
+    common::assert_golden(&path, &page, &mut failures);
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}

@@ -1,0 +1,3 @@
+SELECT currency, sum(amount) AS spend
+FROM transactions
+GROUP BY currency

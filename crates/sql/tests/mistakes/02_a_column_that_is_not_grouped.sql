@@ -1,0 +1,3 @@
+SELECT currency, account_id, sum(amount) AS spend
+FROM transactions
+GROUP BY window(event_time, '1 minute'), currency

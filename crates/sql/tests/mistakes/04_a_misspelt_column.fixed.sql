@@ -1,0 +1,3 @@
+-- A misspelt column
+SELECT transaction_id, amount
+FROM transactions

@@ -1,0 +1,2 @@
+SELECT transaction_id, amuont
+FROM transactions

@@ -1,0 +1,3 @@
+SELECT transaction_id
+FROM transactions
+WHERE currency = "EUR"

@@ -1,0 +1,4 @@
+-- = NULL
+SELECT transaction_id
+FROM transactions
+WHERE discount IS NULL

@@ -1,0 +1,3 @@
+SELECT transaction_id
+FROM transactions
+WHERE quantity > '5'

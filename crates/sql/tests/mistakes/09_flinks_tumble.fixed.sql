@@ -1,0 +1,4 @@
+-- TUMBLE, as in Flink
+SELECT count(*) AS payments
+FROM transactions
+GROUP BY window(event_time, '1 minute')

@@ -1,0 +1,3 @@
+SELECT count(*) AS payments
+FROM transactions
+GROUP BY tumble(event_time, INTERVAL '1' MINUTE)

@@ -1,0 +1,3 @@
+SELECT count(*) AS payments
+FROM transactions
+GROUP BY window(event_time, '1 minute', '25 seconds')

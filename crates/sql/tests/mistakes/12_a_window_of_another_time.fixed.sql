@@ -1,0 +1,4 @@
+-- A window over another time
+SELECT count(*) AS payments
+FROM transactions
+GROUP BY window(event_time, '1 minute')

@@ -1,0 +1,3 @@
+SELECT count(*) AS payments
+FROM transactions
+GROUP BY window(created_at, '1 minute')

@@ -1,0 +1,2 @@
+SELECT t.transaction_id, r.rate
+FROM transactions AS t JOIN rates AS r ON t.currency = r.currency

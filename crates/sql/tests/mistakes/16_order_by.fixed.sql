@@ -1,0 +1,4 @@
+-- ORDER BY and LIMIT
+SELECT currency, count(*) AS payments
+FROM transactions
+GROUP BY window(event_time, '1 minute'), currency

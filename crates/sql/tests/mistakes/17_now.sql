@@ -1,0 +1,2 @@
+SELECT transaction_id, now() AS seen_at
+FROM transactions

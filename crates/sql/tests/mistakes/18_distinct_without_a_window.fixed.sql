@@ -1,0 +1,3 @@
+-- DISTINCT without a window
+SELECT DISTINCT window(event_time, '1 hour'), account_id
+FROM transactions

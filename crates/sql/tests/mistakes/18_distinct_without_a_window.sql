@@ -1,0 +1,2 @@
+SELECT DISTINCT account_id
+FROM transactions

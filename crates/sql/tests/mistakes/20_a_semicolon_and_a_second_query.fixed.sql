@@ -1,0 +1,2 @@
+-- Two queries in one file
+SELECT transaction_id FROM transactions;

@@ -1,0 +1,2 @@
+SELECT transaction_id FROM transactions;
+SELECT account_id FROM logins;
