@@ -111,17 +111,25 @@ pub fn produce(brokers: &str, topic: &str, records: &[RawRecord]) {
     send(&producer(brokers, &[]), topic, records);
 }
 
-/// Sends records in a transaction of its own, which ends by a commit or is aborted. Either leaves a marker in each partition written to.
+/// Sends records in a transaction of its own, which ends by a commit or is aborted. Either leaves a marker in each partition written to,
+/// which is there when this returns: markers are written after the answer to the producer, but before its transactional id may be
+/// initialised again (KIP-98).
 ///
 /// # Panics
 /// When the cluster doesn't take them.
 pub fn produce_in_transaction(brokers: &str, topic: &str, records: &[RawRecord], commits: bool) {
-    let producer = producer(brokers, &[("transactional.id", &crate::unique_name("transaction"))]);
-    producer.init_transactions(TIMEOUT).unwrap_or_else(|error| panic!("{topic}: {error}"));
+    let id = crate::unique_name("transaction");
+    let initialised = || {
+        let producer = producer(brokers, &[("transactional.id", &id)]);
+        producer.init_transactions(TIMEOUT).unwrap_or_else(|error| panic!("{topic}: {error}"));
+        producer
+    };
+    let producer = initialised();
     producer.begin_transaction().unwrap_or_else(|error| panic!("{topic}: {error}"));
     send(&producer, topic, records);
     let ended = if commits { producer.commit_transaction(TIMEOUT) } else { producer.abort_transaction(TIMEOUT) };
     ended.unwrap_or_else(|error| panic!("{topic}: {error}"));
+    initialised();
 }
 
 fn producer(brokers: &str, properties: &[(&str, &str)]) -> BaseProducer {
