@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # spark.sh PORT DATA_DIR LIBS_DIR: a Spark Connect server on 127.0.0.1:PORT in one JVM with two task slots, with the Kafka and Avro connectors.
 # Spark itself is the pyspark package of the Python in TILLSTREAM_TEST_PYTHON. Returns when it answers; its process id is in
-# DATA_DIR/spark.pid, its log in DATA_DIR/spark.log.
+# DATA_DIR/spark.pid, its log in DATA_DIR/spark.log. Its temporary directory is its own: Spark keeps models below a fixed name there, which
+# another user of the machine may own.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 port=${1:?port}
@@ -14,7 +15,7 @@ if [ ! -e "$libs/.complete" ]; then
   rm -f "$libs"/scala-library-*.jar "$libs"/slf4j-api-*.jar
   touch "$libs/.complete"
 fi
-mkdir -p "$data/work"
+mkdir -p "$data/work" "$data/tmp"
 SPARK_HOME=$("${TILLSTREAM_TEST_PYTHON:-python3}" -c 'import importlib.util; print(importlib.util.find_spec("pyspark").submodule_search_locations[0])')
 export SPARK_HOME SPARK_LOCAL_IP=127.0.0.1
 jars=$(printf '%s,' "$libs"/*.jar)
@@ -23,6 +24,7 @@ nohup setsid "$SPARK_HOME/bin/spark-submit" --class org.apache.spark.sql.connect
   --master 'local[2]' --driver-memory "${TILLSTREAM_SPARK_MEMORY:-2g}" --jars "${jars%,}" \
   --conf spark.ui.enabled=false --conf spark.driver.host=127.0.0.1 --conf spark.driver.bindAddress=127.0.0.1 \
   --conf spark.connect.grpc.binding.address=127.0.0.1 --conf spark.connect.grpc.binding.port="$port" \
+  --driver-java-options "-Djava.io.tmpdir=$data/tmp" \
   --conf spark.local.dir="$data/local" --conf spark.sql.warehouse.dir="$data/warehouse" \
   spark-internal >"$data/spark.log" 2>&1 </dev/null &
 echo $! >"$data/spark.pid"
