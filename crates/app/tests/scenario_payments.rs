@@ -90,3 +90,19 @@ fn payments_on_the_embedded_systems() {
 fn payments_on_kafka_and_a_postgresql_server() {
     payments_from_start_to_end(Column::Servers);
 }
+
+/// A past of 100 seconds: each payment a hundredth of a second after the one before it, none of them refused.
+#[test]
+fn a_past_is_generated_at_once() {
+    let project = ProjectDir::of_example("payments", BINARY, Column::Embedded);
+    let past = ["--backfill", "10000", "--rate", "100", "--output", "json"];
+    let good = ["--late-share", "0", "--duplicate-share", "0", "--invalid-share", "0"];
+    let generated = project.run("generate", &[&past[..], &good[..]].concat());
+    assert_eq!(generated.code, Some(0), "{}", generated.stderr);
+    let generated: Value = serde_json::from_str(&generated.stdout).expect("JSON");
+    assert_eq!(generated["generated"], 10_000);
+    let ended = project.run("up", &["--drain"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let times = "SELECT count(DISTINCT event_time), max(event_time) - min(event_time), max(event_time) <= now() FROM bi.payments_enriched";
+    assert_eq!(project.sql_value(times), "10000,PT1M39.99S,t");
+}

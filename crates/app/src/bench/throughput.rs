@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ingest::encode::EncodedRows;
-use ingest::generate::{OpenLoop, PaymentEncoder, Payments, PaymentsOptions};
-use kafka::{OutRecord, Writer, WriterOptions, partition_of};
+use ingest::generate::PaymentsOptions;
 use model::{Clock, SystemClock};
 use serde::Serialize;
 
@@ -13,14 +11,13 @@ use super::example::{Example, Queries, Systems};
 use super::{Plan, machine};
 use crate::error::{Error, Result};
 use crate::run::drain;
+use crate::run::generate::GenerateTask;
 use crate::run::pipeline::{Pipeline, PipelineStream, Stage};
 use crate::run::results::ResultTopic;
 use crate::run::{patterns, process};
 
 /// Event times lie as if payments had come at this rate, which gives windows their usual size.
 const EVENT_RATE_PER_S: u64 = 3_000;
-const STEP: u64 = 10_000;
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// How much to preload.
@@ -85,7 +82,7 @@ fn measure_one(plan: &Plan, options: &ThroughputOptions, queries: Queries) -> Re
     Example::new(plan, queries)?.with_systems(|systems| {
         let clock = SystemClock::new();
         let started = clock.elapsed();
-        systems.with_stages(&[], |pipeline| preload(pipeline, &clock, options.records))?;
+        systems.with_stages(&[], |pipeline| preload(pipeline, options.records))?;
         let preload = clock.elapsed().saturating_sub(started).as_secs_f64().max(0.001);
         let usage = machine::Usage::start(&clock);
         systems.with_stages(&Stage::ALL, |pipeline| {
@@ -107,35 +104,16 @@ fn measure_one(plan: &Plan, options: &ThroughputOptions, queries: Queries) -> Re
     })
 }
 
-/// Fills the raw topic with payments whose event times end now.
-fn preload(pipeline: &Pipeline, clock: &dyn Clock, records: u64) -> Result<()> {
-    let internal = |error: &dyn std::fmt::Display| Error::Internal(format!("making payments: {error}"));
+/// Fills the raw topic with good payments whose event times end now.
+fn preload(pipeline: &Pipeline, records: u64) -> Result<()> {
     let stream: &PipelineStream =
         pipeline.streams.first().ok_or_else(|| Error::Internal("the example has no stream".to_owned()))?;
     let options =
         PaymentsOptions { late_share: 0.0, duplicate_share: 0.0, invalid_share: 0.0, ..PaymentsOptions::default() };
-    let mut payments = Payments::new(options).map_err(|error| internal(&error))?;
-    let mut encoder = PaymentEncoder::new(&stream.schema, stream.raw_schema_id).map_err(|error| internal(&error))?;
-    let writer =
-        Writer::new(&pipeline.context.connection, &WriterOptions { linger_ms: 20, ..WriterOptions::default() })?;
-    let span = OpenLoop::new(EVENT_RATE_PER_S, 0).intended_us(records);
-    let schedule = OpenLoop::new(EVENT_RATE_PER_S, clock.now_us() - span);
-    let (mut times_us, mut encoded) = (Vec::new(), EncodedRows::default());
-    for first in (0..records).step_by(usize::try_from(STEP).unwrap_or(1)) {
-        schedule.times_us(first..(first + STEP).min(records), &mut times_us);
-        let batch = payments.batch(&times_us).map_err(|error| internal(&error))?;
-        encoded.clear();
-        encoder.encode(&batch, &mut encoded).map_err(|error| internal(&error))?;
-        for (key, value) in encoded.keys.iter().zip(encoded.values.iter()) {
-            let partition = key.map(|key| partition_of(key, stream.topics.partitions));
-            writer.send(&OutRecord { topic: &stream.topics.raw, partition, key, value, ..OutRecord::default() })?;
-        }
-        writer.poll()?;
-        if pipeline.context.stop.is_set() {
-            return Err(Error::Unavailable("stopped while the raw topic was filled".to_owned()));
-        }
+    let task = GenerateTask::new(pipeline.context.clone(), stream.clone(), EVENT_RATE_PER_S, options)?;
+    if task.backfill(records)? < records {
+        return Err(Error::Unavailable("stopped while the raw topic was filled".to_owned()));
     }
-    writer.flush(FLUSH_TIMEOUT)?;
     Ok(())
 }
 

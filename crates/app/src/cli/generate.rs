@@ -18,6 +18,7 @@ use crate::run::generate::GenerateTask;
 #[command(after_help = "\
 Examples:
   tillstream generate examples/payments --rate 3000 --for 60s
+  tillstream generate examples/payments --rate 3000 --backfill 2000000      eleven minutes of payments, now
   tillstream generate examples/payments --rate 500 --late-share 0.05 --fraud-bursts-per-min 6
 
 The stream needs the columns of examples/payments/schemas/transaction.avsc.")]
@@ -33,6 +34,9 @@ pub(crate) struct Generate {
     /// How long, such as 60s or 5m; until Ctrl-C by default.
     #[arg(long = "for", value_name = "DURATION")]
     duration: Option<project::settings::Duration>,
+    /// So many payments at once, with the event times that they would have had at the rate until now.
+    #[arg(long, value_name = "PAYMENTS", conflicts_with = "duration")]
+    backfill: Option<u64>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -73,7 +77,8 @@ impl Generate {
             let stream = streams.into_iter().find(|stream| wanted.is_none_or(|wanted| wanted == stream.name));
             let stream =
                 stream.ok_or_else(|| Error::Usage(format!("there is no stream {}", wanted.unwrap_or("at all"))))?;
-            GenerateTask::new(context.clone(), stream, self.rate, options)?.run(duration)
+            let task = GenerateTask::new(context.clone(), stream, self.rate, options)?;
+            self.backfill.map_or_else(|| task.run(duration), |payments| task.backfill(payments))
         })?;
         self.output.print(&serde_json::json!({ "generated": generated }), || format!("{generated} payments"))?;
         Ok(ExitCode::SUCCESS)

@@ -1,16 +1,17 @@
-//! The payment generator at work: open loop, so that it keeps its schedule whatever the pipeline does.
+//! The payment generator at work: open loop, so that it keeps its schedule whatever the pipeline does; or a past, all at once.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use ingest::encode::EncodedRows;
-use ingest::generate::{OpenLoop, PaymentEncoder, Payments, PaymentsOptions, payments};
+use ingest::generate::{GenerateError, OpenLoop, PaymentEncoder, Payments, PaymentsOptions, payments};
 use kafka::{OutRecord, Writer, WriterOptions, partition_of};
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
 use crate::run::pipeline::{Pipeline, PipelineStream};
 
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(120);
 /// Payments made in one step when the schedule has fallen behind.
 const STEP_MAX: u64 = 10_000;
 /// Pause between two looks at the schedule.
@@ -56,20 +57,13 @@ impl GenerateTask {
 
     /// Generates for `duration`, or until the stop switch is thrown; gives the number of payments, all acknowledged.
     pub(crate) fn run(&self, duration: Option<Duration>) -> Result<u64> {
-        let internal = |error: &dyn std::fmt::Display| Error::Internal(format!("generating payments: {error}"));
         let start_us = self.context.clock.now_us();
         let mut schedule = OpenLoop::new(self.rate_per_s, start_us);
         if let Some(duration) = duration {
             schedule = schedule.lasting(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
         }
-        let options = PaymentsOptions { seed: start_us.unsigned_abs(), ..self.options.clone() };
-        let mut payments = Payments::new(options).map_err(|error| internal(&error))?;
-        let mut encoder =
-            PaymentEncoder::new(&self.stream.schema, self.stream.raw_schema_id).map_err(|error| internal(&error))?;
-        let writer =
-            Writer::new(&self.context.connection, &WriterOptions { linger_ms: 1, ..WriterOptions::default() })?;
-        let (mut next, mut times_us) = (0_u64, Vec::new());
-        let mut records = EncodedRows::default();
+        let mut sender = Sender::new(self, start_us.unsigned_abs(), 1)?;
+        let mut next = 0_u64;
         while !self.context.stop.is_set() && !schedule.is_over(next) {
             let due = schedule.due(next, self.context.clock.now_us(), STEP_MAX);
             if due.is_empty() {
@@ -77,20 +71,60 @@ impl GenerateTask {
                 continue;
             }
             next = due.end;
-            times_us.clear();
-            schedule.times_us(due, &mut times_us);
-            let batch = payments.batch(&times_us).map_err(|error| internal(&error))?;
-            records.clear();
-            encoder.encode(&batch, &mut records).map_err(|error| internal(&error))?;
-            self.send(&writer, &records)?;
+            sender.send(&schedule, due)?;
         }
-        writer.flush(FLUSH_TIMEOUT)?;
+        sender.finish()?;
         Ok(next)
     }
 
-    fn send(&self, writer: &Writer, records: &EncodedRows) -> Result<()> {
-        for (key, value) in records.keys.iter().zip(records.values.iter()) {
-            writer.send(&OutRecord {
+    /// Generates so many payments as fast as they are taken, with the event times that they would have had at the rate until now; gives
+    /// their number, all acknowledged. The same seed gives the same payments, but for their times.
+    pub(crate) fn backfill(&self, payments: u64) -> Result<u64> {
+        let span_us = OpenLoop::new(self.rate_per_s, 0).intended_us(payments);
+        let schedule = OpenLoop::new(self.rate_per_s, self.context.clock.now_us() - span_us);
+        let mut sender = Sender::new(self, self.options.seed, 20)?;
+        let mut next = 0_u64;
+        while next < payments && !self.context.stop.is_set() {
+            let first = next;
+            next = payments.min(first + STEP_MAX);
+            sender.send(&schedule, first..next)?;
+        }
+        sender.finish()?;
+        Ok(next)
+    }
+}
+
+/// Makes the payments that are due, and sends them.
+struct Sender<'a> {
+    stream: &'a PipelineStream,
+    payments: Payments,
+    encoder: PaymentEncoder,
+    writer: Writer,
+    times_us: Vec<i64>,
+    records: EncodedRows,
+}
+
+impl<'a> Sender<'a> {
+    fn new(task: &'a GenerateTask, seed: u64, linger_ms: u32) -> Result<Self> {
+        let GenerateTask { context, stream, options, .. } = task;
+        let options = PaymentsOptions { seed, ..options.clone() };
+        Ok(Self {
+            stream,
+            payments: Payments::new(options).map_err(internal)?,
+            encoder: PaymentEncoder::new(&stream.schema, stream.raw_schema_id).map_err(internal)?,
+            writer: Writer::new(&context.connection, &WriterOptions { linger_ms, ..WriterOptions::default() })?,
+            times_us: Vec::new(),
+            records: EncodedRows::default(),
+        })
+    }
+
+    fn send(&mut self, schedule: &OpenLoop, due: Range<u64>) -> Result<()> {
+        schedule.times_us(due, &mut self.times_us);
+        let batch = self.payments.batch(&self.times_us).map_err(internal)?;
+        self.records.clear();
+        self.encoder.encode(&batch, &mut self.records).map_err(internal)?;
+        for (key, value) in self.records.keys.iter().zip(self.records.values.iter()) {
+            self.writer.send(&OutRecord {
                 topic: &self.stream.topics.raw,
                 partition: key.map(|key| partition_of(key, self.stream.topics.partitions)),
                 key,
@@ -98,7 +132,17 @@ impl GenerateTask {
                 ..OutRecord::default()
             })?;
         }
-        writer.poll()?;
+        self.writer.poll()?;
         Ok(())
     }
+
+    /// Waits until everything is acknowledged.
+    fn finish(&self) -> Result<()> {
+        self.writer.flush(FLUSH_TIMEOUT)?;
+        Ok(())
+    }
+}
+
+fn internal(error: GenerateError) -> Error {
+    Error::Internal(format!("generating payments: {error}"))
 }
