@@ -73,6 +73,7 @@ export interface Query {
   windows_open: number;
   groups_open: number;
   state_bytes: number;
+  spilled_bytes: number;
   stored_rows: number;
   latest: Row[];
   batch: Batch | null;

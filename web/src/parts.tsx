@@ -211,6 +211,7 @@ export function QueryCard({ query, history, theme, nowUs }: { query: Query; hist
     facts.push(['Spark, last batch', `${format.count(query.batch.duration_ms)} ms`]);
   }
   if (query.state_bytes > 0) facts.push(['state', format.bytes(query.state_bytes)]);
+  if (query.spilled_bytes > 0) facts.push(['state on the disk', format.bytes(query.spilled_bytes)]);
   return (
     <article class="card query">
       <h3>{query.name}</h3>

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use process::PatternOptions;
+use project::settings::StateOverflow;
 use project::{Project, Stream};
 use serde::Serialize;
 use sql::{Emit, Pattern, Query, Window};
@@ -58,7 +59,7 @@ pub(crate) struct Held {
     pub(crate) rows_per_match_max: u64,
     /// Whether a few bytes are kept for ever for each key that has had a match, since matches are numbered.
     pub(crate) counts_matches: bool,
-    /// Bytes that the state may take in each partition; past them the stage stops.
+    /// Bytes that the state may take in each partition; past them reading stops until there is room.
     pub(crate) bytes_max: u64,
 }
 
@@ -89,10 +90,22 @@ pub(crate) struct Kept {
     pub(crate) session_gap_ms: Option<u64>,
     /// Bytes of one key in one window at most, without the key's own bytes.
     pub(crate) bytes_per_group_max: usize,
-    /// Bytes that the state may take; past them the query stops.
+    /// Bytes of memory that the state may take.
     pub(crate) bytes_max: u64,
     /// Groups that surely fit, with keys of 32 bytes.
     pub(crate) groups_that_fit: u64,
+    /// What happens past that.
+    pub(crate) past_limit: PastLimit,
+}
+
+/// What happens to a query whose state outgrows its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PastLimit {
+    /// Groups for which no row has come for a while go to the disk.
+    Spill,
+    /// Reading stops until there is room.
+    Pause,
 }
 
 /// Length of a key for which it is said how many fit.
@@ -176,6 +189,10 @@ fn windows(project: &Project, stream: &Stream, query: &Query) -> Result<Option<K
         bytes_per_group_max,
         bytes_max,
         groups_that_fit: bytes_max / u64::try_from(with_key.max(1)).unwrap_or(u64::MAX),
+        past_limit: match project.settings.process.state_overflow {
+            StateOverflow::Spill if session_gap_us.is_none() => PastLimit::Spill,
+            StateOverflow::Spill | StateOverflow::Pause => PastLimit::Pause,
+        },
     }))
 }
 
@@ -261,10 +278,14 @@ fn write_state(out: &mut String, state: &Kept) -> std::fmt::Result {
 fn write_costs(out: &mut String, state: &Kept) -> std::fmt::Result {
     writeln!(
         out,
-        "  costs     at most {} bytes per group, and twice its key and texts; {} of state_limit hold {} groups with keys of {KEY_BYTES} bytes",
+        "  costs     at most {} bytes per group, and one and a half times its key and texts; {} of state_limit hold {} groups with keys of {KEY_BYTES} bytes;\n            {}",
         state.bytes_per_group_max,
         size(state.bytes_max),
-        grouped(state.groups_that_fit)
+        grouped(state.groups_that_fit),
+        match state.past_limit {
+            PastLimit::Spill => "past that, groups for which no row has come for a while go to the disk",
+            PastLimit::Pause => "past that, reading stops until there is room",
+        }
     )
 }
 
@@ -275,7 +296,7 @@ fn write_held(out: &mut String, state: &Held) -> std::fmt::Result {
         "  keeps     the rows of each {keys} from the first that may begin a match; a match spans at most {}\n  \
            until     no match can need a row any more: at most {} after it by event time\n  \
            costs     at most {} ways to match per {keys} and {} rows per match: past them a key gives up and it is in pattern_limits;\n            \
-           past {} in a partition the stage stops",
+           past {} in a partition reading stops until there is room",
         duration(state.within_ms),
         duration(state.kept_ms),
         grouped(state.runs_per_key_max),

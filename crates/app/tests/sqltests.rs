@@ -47,6 +47,13 @@ fn crashes_change_nothing() {
 }
 
 #[test]
+fn state_on_the_disk_changes_nothing() {
+    passes(GOLDEN, &["--spill"]);
+    passes(GOLDEN, &["--spill", "--restart-everywhere", "--parallelism", "2"]);
+    passes(&["examples/payments"], &["--spill"]);
+}
+
+#[test]
 fn pieces_change_nothing() {
     passes(GOLDEN, &["--parallelism", "2"]);
     passes(GOLDEN, &["--parallelism", "4"]);

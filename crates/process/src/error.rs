@@ -65,7 +65,7 @@ pub enum Cause {
     },
     /// The state would outgrow its cap. Nothing of the batch was taken.
     #[error(
-        "its state needs about {bytes} bytes, more than its cap of {bytes_max}; raise `state_bytes_max`, or make the query's state smaller: \
+        "its state needs about {bytes} bytes, more than its limit of {bytes_max}; raise `process.state_limit`, or make the query's state smaller: \
          shorter or fewer overlapping windows, fewer distinct keys, a lower lateness"
     )]
     StateFull {
@@ -74,6 +74,9 @@ pub enum Cause {
         /// The cap.
         bytes_max: usize,
     },
+    /// State can't be moved to the disk or read from it.
+    #[error("its state can't go to the disk and back: {0}")]
+    Spill(state::spill::SpillError),
     /// The query names a reference table that wasn't given.
     #[error("it joins the reference table {reference}, which isn't loaded")]
     ReferenceMissing {
@@ -115,17 +118,29 @@ impl Cause {
     }
 }
 
+impl Error {
+    /// Whether there was no room for a batch, of which nothing was taken then: it may be given again.
+    pub fn is_full(&self) -> bool {
+        matches!(self.cause, Cause::StateFull { .. })
+    }
+}
+
 impl Classified for Error {
     fn domain(&self) -> Domain {
         match &self.cause {
             Cause::StateFull { .. } | Cause::ReferenceMissing { .. } | Cause::ReferenceChanged { .. } => Domain::User,
             Cause::Snapshot(error) => error.domain(),
+            Cause::Spill(error) => error.domain(),
             _ => Domain::Internal,
         }
     }
 
+    /// After a failure of the disk the next epoch goes on from the last snapshot.
     fn retry(&self) -> Retry {
-        Retry::Never
+        match &self.cause {
+            Cause::Spill(error) => error.retry(),
+            _ => Retry::Never,
+        }
     }
 }
 

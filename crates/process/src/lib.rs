@@ -10,7 +10,8 @@
 //! - Versions of a result ascend; nothing that is unchanged is published twice, except that its finality is.
 //! - No row is dropped in silence: a row for a window that is closed is an error, and what SQL itself leaves out (a filter, an inner join
 //!   without partner, a NULL event time) is counted in [`Metrics`].
-//! - State is bounded: over `state_bytes_max` a push is refused before it changes anything.
+//! - State is bounded: groups of windows go to the disk where they don't fit into memory, and change nothing by that; without a disk, and
+//!   for sessions, patterns and row-by-row results, a push over `state_bytes_max` is refused before it changes anything.
 //!
 //! A call that returns an error other than [`Cause::StateFull`] leaves the operator unusable: start again from the last snapshot.
 //!
@@ -22,10 +23,13 @@
 //! | `reference/` | reference tables, the join with them, and the log of their versions |
 //! | `rows` | joins and filter; row-by-row results |
 //! | `keys` | rows' keys as bytes with their hashes |
+//! | `growth` | how vectors of state grow |
 //! | `place` | where a row stands: event time, partition, offset |
 //! | `window/assign` | which windows a row is in |
 //! | `window/groups` | the groups of one batch |
+//! | `window/key_table` | keys numbered, and found by their hashes |
 //! | `window/table` | the groups of one window with their state |
+//! | `window/spill/*` | groups on the disk, and back |
 //! | `window/plan` | keys, aggregates and result columns of a query |
 //! | `window/aggregation` | folds batches into windows |
 //! | `window/emit` | what is published when |
@@ -38,6 +42,7 @@ mod accumulator;
 mod bound;
 mod emission;
 mod error;
+mod growth;
 mod keys;
 mod metrics;
 mod operator;
@@ -53,7 +58,7 @@ pub use emission::Emission;
 pub use error::{Cause, Error, ReferenceError, Result};
 pub use metrics::Metrics;
 pub use operator::QueryOperator;
-pub use options::{OperatorOptions, Source};
+pub use options::{OperatorOptions, Source, Spill};
 pub use pattern::{LimitEvent, LimitReason, PatternOperator, PatternOptions};
 pub use reference::ReferenceData;
 pub use reference::content::{in_key_order, read_rows, row_order, write_rows};

@@ -25,8 +25,12 @@ pub struct Metrics {
     pub windows_open: u64,
     /// Groups held now, over all windows; keys of a pattern.
     pub groups_open: u64,
-    /// Bytes of state now.
+    /// Bytes of state in memory now.
     pub state_bytes: u64,
+    /// Groups that are on the disk now.
+    pub groups_spilled: u64,
+    /// Bytes of their files.
+    pub spilled_bytes: u64,
 }
 
 impl Metrics {
@@ -46,6 +50,8 @@ impl Metrics {
             windows_open: self.windows_open + other.windows_open,
             groups_open: self.groups_open + other.groups_open,
             state_bytes: self.state_bytes + other.state_bytes,
+            groups_spilled: self.groups_spilled + other.groups_spilled,
+            spilled_bytes: self.spilled_bytes + other.spilled_bytes,
         }
     }
 }

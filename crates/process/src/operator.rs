@@ -16,8 +16,8 @@ use crate::reference::ReferenceData;
 use crate::rows::{Projection, RowPipeline};
 use crate::window::{Plan, SessionAggregation, WindowAggregation};
 
-/// Layout of the snapshot's section. The first had no groups in doubt.
-const SNAPSHOT_VERSION: u32 = 2;
+/// Layout of the snapshot's section. The first had no groups in doubt, the second had each window in one piece.
+const SNAPSHOT_VERSION: u32 = 3;
 
 /// Runs one query over the accepted rows of its stream.
 ///
@@ -62,7 +62,10 @@ impl QueryOperator {
         let fields = fields.map_err(|error| failed(error.into()))?;
         let identity_schema = Arc::new(Schema::new(fields.into_iter().cloned().collect::<Vec<_>>()));
         let rows = RowPipeline::new(&query, references).map_err(failed)?;
-        let results = Results::new(&query, &identity_schema, options.generation).map_err(failed)?;
+        let mut results = Results::new(&query, &identity_schema, options.generation).map_err(failed)?;
+        if let (Results::Windows(windows), Some(spill)) = (&mut results, &options.spill) {
+            windows.spill_to(spill.clone());
+        }
         let fingerprint = fingerprint(&query, options.generation);
         Ok(Self {
             query,
@@ -141,7 +144,8 @@ impl QueryOperator {
     }
 
     /// What is to be published since the last emission: row-by-row results, windows that are over, and, with `emit: changes`, each group of
-    /// an open window that rows were folded into.
+    /// an open window that rows were folded into. Where that is much, it comes in several emissions: call again until one is empty, and
+    /// before anything else.
     ///
     /// # Errors
     /// An expression or a column that can't be computed.
@@ -269,6 +273,9 @@ impl QueryOperator {
             Results::Windows(windows) => windows.held(),
             Results::Sessions(sessions) => (sessions.held(), sessions.held()),
         };
+        if let Results::Windows(windows) = &self.results {
+            (metrics.groups_spilled, metrics.spilled_bytes) = windows.spilled();
+        }
         metrics
     }
 }

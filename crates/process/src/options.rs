@@ -1,17 +1,31 @@
 //! Settings of an operator and the positions of a batch.
 
+use std::path::Path;
+use std::sync::Arc;
+
 /// Settings of one query's operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperatorOptions {
     /// Generation of the query, the first part of each version.
     pub generation: u32,
     /// Cap of the state in bytes: windows with their groups, or results that wait. Buffers, bounded by the size of a batch, come on top.
     pub state_bytes_max: usize,
+    /// Moves groups of windows to the disk; `None` refuses a batch that doesn't fit instead.
+    pub spill: Option<Spill>,
+}
+
+/// Where the groups of windows go that don't fit into memory, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spill {
+    /// Directory of the files, made when it is needed. Nothing has a name in it, so nothing is left over, however the process ends.
+    pub directory: Arc<Path>,
+    /// Bytes of memory past which groups are moved. One batch's groups of one window may come on top.
+    pub bytes_max: usize,
 }
 
 impl Default for OperatorOptions {
     fn default() -> Self {
-        Self { generation: 1, state_bytes_max: 1 << 30 }
+        Self { generation: 1, state_bytes_max: 1 << 30, spill: None }
     }
 }
 

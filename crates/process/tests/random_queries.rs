@@ -6,9 +6,11 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::run::{Logs, Step, logs, rows, run, steps, text, time};
-use common::{Payment, SECOND};
+use common::run::{Logs, Step, logs, rows, run_with, steps, text, time};
+use common::{Payment, SECOND, spilling};
+use process::OperatorOptions;
 use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -198,20 +200,27 @@ impl Query {
     }
 }
 
+/// In memory, and with a cap at which all groups but those of one batch and window are on the disk.
 fn check(query: &Query, logs: &Logs, steps: &[Step]) {
     let text = query.text();
-    assert_eq!(run(&text, logs, steps), query.recompute(logs), "{text}");
+    let in_memory = run_with(&text, OperatorOptions::default(), logs, steps);
+    assert_eq!(in_memory.standing, query.recompute(logs), "{text}");
+    let on_disk = run_with(&text, spilling(), logs, steps);
+    assert_eq!(on_disk.table, in_memory.table, "{text}");
+    assert_eq!(in_memory.spilled, 0);
+    SPILLED.fetch_add(on_disk.spilled, Ordering::Relaxed);
 }
+
+/// Groups that were on the disk, over all cases.
+static SPILLED: AtomicU64 = AtomicU64::new(0);
 
 fn cases() -> u32 {
     std::env::var("TILLSTREAM_PROPERTY_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(500)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
-
-    #[test]
-    fn random_queries_equal_the_batch_answer(query in queries(), logs in logs(), steps in steps()) {
-        check(&query, &logs, &steps);
-    }
+#[test]
+fn random_queries_equal_the_batch_answer_in_memory_and_on_the_disk() {
+    let config = ProptestConfig { cases: cases(), source_file: Some(file!()), ..ProptestConfig::default() };
+    proptest!(config, |(query in queries(), logs in logs(), steps in steps())| check(&query, &logs, &steps));
+    assert!(SPILLED.load(Ordering::Relaxed) > 0, "nothing went to the disk");
 }

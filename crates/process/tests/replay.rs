@@ -241,3 +241,17 @@ fn a_group_that_having_let_through_before_the_crash_and_refuses_at_once_after_it
     let standing = crashed(session, &row(5, 1), &row(1, 1));
     assert_eq!(standing, ["1970-01-01T00:00:01Z 1970-01-01T00:00:15Z a 2 2 m"], "00:05 is no start any more");
 }
+
+/// The start at 4 s was published with two rows; after the crash, the session has two rows when it loses that start.
+#[test]
+fn a_start_that_was_published_with_as_many_rows_as_its_delete_has_is_deleted_once_more() {
+    let shape = Shape { seconds: 4, is_session: true, is_final: false, having: false };
+    let row = |seconds| {
+        let mut row = payment(seconds, "a0", 0, 1);
+        row.merchant = Some("m0".into());
+        row
+    };
+    let logs = [vec![row(12), row(4), row(5)], vec![row(0)]];
+    let after = vec![Step::Take(0, 1), Step::Emit, Step::Take(1, 1)];
+    check(shape, &logs, &[(vec![Step::Take(0, 2)], after)]);
+}

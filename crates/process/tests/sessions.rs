@@ -109,8 +109,8 @@ fn state_is_bounded_and_given_back() {
         assert_eq!(operator.emit().unwrap().versions.len(), 1000);
     }
     assert_eq!(operator.metrics().windows_open, 0);
-    let offsets: Vec<i64> = (0..4000).collect();
-    let many: Vec<_> = (0..4000).map(|n| payment(3000, &format!("a long name of account {n}"), 1, 1)).collect();
+    let offsets: Vec<i64> = (0..6000).collect();
+    let many: Vec<_> = (0..6000).map(|n| payment(3000, &format!("a long name of account {n}"), 1, 1)).collect();
     let before = save(&mut operator);
     let error = operator.push(&common::batch(&many), &Source { partition: 0, raw_offsets: &offsets }).unwrap_err();
     assert!(matches!(error.cause, Cause::StateFull { .. }), "{error}");

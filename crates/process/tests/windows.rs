@@ -173,7 +173,8 @@ fn state_bytes_grow_with_groups_and_go_down_with_windows() {
     assert!(large > small + 5000 * 60, "{small} {large}");
     operator.advance(20 * SECOND).unwrap();
     assert_eq!(emitted(&mut operator).len(), 5001);
-    assert!(operator.state_bytes() < large / 2, "{large} {}", operator.state_bytes());
+    // Buffers of the batch stay.
+    assert!(operator.state_bytes() < large * 2 / 3, "{large} {}", operator.state_bytes());
     assert_eq!((operator.metrics().windows_open, operator.metrics().groups_open), (0, 0));
 }
 

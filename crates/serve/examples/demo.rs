@@ -124,6 +124,7 @@ fn windows(t: f64, sent: f64, now_us: i64) -> QueryNumbers {
         windows_open: 2,
         groups_open: 812,
         state_bytes: 1_400_000 + (sent as u64 % 90_000),
+        spilled_bytes: 0,
         stored_rows: (t * 63.9) as u64,
         limits_reached: 0,
         latest: open.chain(before).collect(),

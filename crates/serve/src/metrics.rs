@@ -7,7 +7,8 @@
 //! | `tillstream_lag_records{stream}` | gauge | records that wait for a verdict |
 //! | `tillstream_watermark_timestamp_seconds{stream,partition}` | gauge | event time below which nothing is accepted any more |
 //! | `tillstream_end_to_end_latency_seconds` | histogram | time from producing a record to its result being stored |
-//! | `tillstream_query_state_bytes{query}` | gauge | bytes of a query's state |
+//! | `tillstream_query_state_bytes{query}` | gauge | bytes of a query's state in memory |
+//! | `tillstream_query_spilled_bytes{query}` | gauge | bytes of a query's state on the disk |
 //! | `tillstream_query_windows_open{query}`, `tillstream_query_groups_open{query}` | gauge | what the state holds |
 //! | `tillstream_query_batch_input_records_per_second{query}` | gauge | of the last micro-batch of a query on Apache Spark |
 //! | `tillstream_query_batch_duration_seconds{query}` | gauge | how long that took |
@@ -107,8 +108,9 @@ fn streams(encoder: &mut DescriptorEncoder<'_>, state: &State) -> Result<(), Err
 }
 
 fn queries(encoder: &mut DescriptorEncoder<'_>, state: &State) -> Result<(), Error> {
-    let gauges: [(&str, &str, Option<Unit>, Pick); 3] = [
-        ("query_state", "Bytes of a query's state", Some(Unit::Bytes), |numbers| numbers.state_bytes),
+    let gauges: [(&str, &str, Option<Unit>, Pick); 4] = [
+        ("query_state", "Bytes of a query's state in memory", Some(Unit::Bytes), |numbers| numbers.state_bytes),
+        ("query_spilled", "Bytes of a query's state on the disk", Some(Unit::Bytes), |numbers| numbers.spilled_bytes),
         ("query_windows_open", "Windows that are open", None, |numbers| numbers.windows_open),
         ("query_groups_open", "Groups that are open, over all windows", None, |numbers| numbers.groups_open),
     ];

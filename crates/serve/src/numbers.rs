@@ -60,6 +60,8 @@ pub struct QueryNumbers {
     pub groups_open: u64,
     /// Bytes of its state.
     pub state_bytes: u64,
+    /// Bytes of state on the disk.
+    pub spilled_bytes: u64,
     /// Rows that PostgreSQL has acknowledged.
     pub stored_rows: u64,
     /// Times that a pattern gave up rows at one of its caps; 0 for a query.

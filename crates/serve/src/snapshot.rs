@@ -82,6 +82,7 @@ struct QueryView {
     windows_open: u64,
     groups_open: u64,
     state_bytes: u64,
+    spilled_bytes: u64,
     stored_rows: u64,
     latest: Vec<RowView>,
     batch: Option<BatchNumbers>,
@@ -193,6 +194,7 @@ fn query_view(name: &str, query: &Query, now: Duration) -> QueryView {
         windows_open: numbers.windows_open,
         groups_open: numbers.groups_open,
         state_bytes: numbers.state_bytes,
+        spilled_bytes: numbers.spilled_bytes,
         stored_rows: numbers.stored_rows,
         latest: numbers
             .latest

@@ -133,6 +133,7 @@ fn fill(live: &Live) {
             windows_open: 2,
             groups_open: 9,
             state_bytes: 4_096,
+            spilled_bytes: 8_192,
             stored_rows: 39,
             limits_reached: 2,
             latest: vec![("10:04 · <b>m1</b>".to_owned(), columns)],
@@ -377,6 +378,7 @@ async fn every_line_of_the_metrics_parses() {
     assert_eq!(find("tillstream_end_to_end_latency_seconds_bucket", &[("le", "0.05")]), 2.0);
     let query = [("query", "merchant \"minutes\"\n")];
     assert_eq!(find("tillstream_query_state_bytes", &query), 4_096.0);
+    assert_eq!(find("tillstream_query_spilled_bytes", &query), 8_192.0);
     assert_eq!(find("tillstream_query_rows_published_total", &query), 40.0);
     assert_eq!(find("tillstream_query_rows_stored_total", &query), 39.0);
     assert_eq!(find("tillstream_pattern_limits_total", &query), 2.0);

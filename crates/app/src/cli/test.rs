@@ -35,6 +35,9 @@ pub(crate) struct TestCommand {
     /// Cut each batch into so many pieces; pieces of partitions alternate.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
     parallelism: u64,
+    /// Keep the state of windows on the disk instead of in memory, as it is past `process.state_limit`.
+    #[arg(long)]
+    spill: bool,
     /// Also compute each query on this Apache Spark, from the records that a test accepted, and compare the rows, with open windows as they
     /// stand at its end.
     #[arg(long, value_name = "URL")]
@@ -84,6 +87,7 @@ impl TestCommand {
             restart_everywhere: self.restart_everywhere,
             shuffle: self.shuffle,
             parallelism: usize::try_from(self.parallelism).unwrap_or(1),
+            spill: self.spill,
         };
         if suite.inline.as_ref().is_some_and(|inline| inline.not_on_spark.is_some()) {
             spark = None;

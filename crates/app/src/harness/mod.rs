@@ -49,10 +49,12 @@ pub(crate) struct Options {
     pub(crate) shuffle: Option<u64>,
     /// Into how many pieces each batch is cut; pieces of partitions alternate.
     pub(crate) parallelism: usize,
+    /// Keep all groups of windows on the disk but those of the batch at hand.
+    pub(crate) spill: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { restart_everywhere: false, shuffle: None, parallelism: 1 }
+        Self { restart_everywhere: false, shuffle: None, parallelism: 1, spill: false }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::harness::pipeline::News;
 use crate::harness::validation::World;
 use crate::run::patterns::{PartitionId, PatternEngine, PatternPlan};
@@ -30,6 +30,9 @@ impl TestPatterns {
     pub(super) fn take<'s>(&mut self, news: &News<'_>, streams: impl Iterator<Item = &'s StreamTopics>) -> Result<()> {
         let positions = self.engine.positions();
         news.hand_over(positions, streams, &mut self.progress_read, |block| self.engine.take(block))?;
+        if let Some(full) = self.engine.full() {
+            return Err(Error::Data(full.to_owned()));
+        }
         self.engine.apply_watermarks()
     }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use model::provenance::Provenance;
 use model::{Clock as _, ManualClock, RecordBlock, TopicPartition};
+use process::Spill;
 use project::Project;
 use project::testfile::Cell;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::harness::Options;
 use crate::harness::log::MemoryLog;
 use crate::harness::patterns::TestPatterns;
@@ -52,7 +53,11 @@ impl<'p> TestPipeline<'p> {
         let world = World { log: Arc::default(), schemas: Arc::default(), clock: Arc::new(ManualClock::at(now_us)) };
         world.log.set_now_ms(now_us / 1_000);
         let (streams, results) = lay_out_in_memory(project, &*world.schemas)?;
-        let plan = Arc::new(process_plan(project, &streams, &results, references::of_files(project)?));
+        let plan = process_plan(project, &streams, &results, references::of_files(project)?);
+        // A test leaves nothing behind in the project.
+        let directory = std::env::temp_dir().into();
+        let bytes_max = if options.spill { 1 } else { plan.state_bytes_max };
+        let plan = Arc::new(ProcessPlan { spill: Some(Spill { directory, bytes_max }), ..plan });
         let mut validations = Vec::new();
         for (stream, settings) in streams.iter().zip(&project.streams) {
             validations.push(StreamValidation::new(&world, project, stream, settings)?);
@@ -223,6 +228,9 @@ impl<'p> TestPipeline<'p> {
         let streams = self.streams.iter().map(|stream| &stream.topics);
         let news = News { log: &log, pieces: self.options.parallelism };
         news.hand_over(positions, streams.clone(), &mut self.progress_read, |block| self.engine.take(block))?;
+        if let Some(full) = self.engine.full() {
+            return Err(Error::Data(full.to_owned()));
+        }
         self.engine.apply_watermarks()?;
         self.patterns.as_mut().map_or(Ok(()), |patterns| patterns.take(&news, streams))
     }

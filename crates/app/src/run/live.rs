@@ -210,6 +210,7 @@ impl Gatherer {
                     windows_open: status.metrics.windows_open,
                     groups_open: status.metrics.groups_open,
                     state_bytes: status.metrics.state_bytes,
+                    spilled_bytes: status.metrics.spilled_bytes,
                     limits_reached: status.metrics.limits_reached,
                     stored_rows: stored.get(&result.name()).copied().unwrap_or(0),
                     latest: status.latest,

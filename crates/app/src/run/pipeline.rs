@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::process::ReferenceData;
+use ::process::{ReferenceData, Spill};
 use kafka::Admin;
 use model::{Clock, Schemas};
-use project::settings::Engine;
+use project::settings::{Engine, StateOverflow};
 use project::{Project, Stream};
 use state::SnapshotStore;
 use tokio::runtime::Handle;
@@ -515,12 +515,17 @@ pub(crate) fn process_plan(
     references: BTreeMap<String, Arc<ReferenceData>>,
 ) -> ProcessPlan {
     let results = of_queries(results);
+    let bytes_max = usize::try_from(project.settings.process.state_limit.0).unwrap_or(usize::MAX);
     ProcessPlan {
         pipeline: project.name.clone(),
         streams: streams_of(streams, &results),
         results,
         references,
-        state_bytes_max: usize::try_from(project.settings.process.state_limit.0).unwrap_or(usize::MAX),
+        state_bytes_max: bytes_max,
+        spill: match project.settings.process.state_overflow {
+            StateOverflow::Spill => Some(Spill { directory: project.data_dir.join("spill").into(), bytes_max }),
+            StateOverflow::Pause => None,
+        },
     }
 }
 

@@ -73,12 +73,18 @@ pub(crate) fn end(mut generator: Supervised) -> u64 {
 
 /// What `/readyz` of a pipeline says.
 pub(crate) fn readiness(pipeline: &Supervised) -> String {
+    page(pipeline, "/readyz")
+}
+
+/// What a page of a pipeline says.
+pub(crate) fn page(pipeline: &Supervised, path: &str) -> String {
     let line =
         pipeline.stdout().into_iter().find(|line| line.starts_with("dashboard")).expect("the address is printed");
     let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address").to_owned();
     let mut stream =
         TcpStream::connect(address).unwrap_or_else(|error| panic!("the page is served: {error}\n{}", pipeline.tail()));
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("a request");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     answer

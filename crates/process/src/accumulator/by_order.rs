@@ -11,6 +11,7 @@ use state::{CodecError, SnapshotReader, SnapshotWriter};
 
 use super::{Accumulator, Input, check_groups, mismatch, same};
 use crate::error::Cause;
+use crate::growth;
 use crate::place::{self, Place};
 
 /// The best row of each group. Values and orders are held as arrow-row's bytes, which compare as the values do.
@@ -98,7 +99,7 @@ impl Accumulator for ByOrder {
     fn resize(&mut self, groups: usize) {
         let dropped: usize = self.best.iter().skip(groups).flatten().map(Best::heap_bytes).sum();
         self.heap_bytes -= dropped;
-        self.best.resize(groups, None);
+        growth::resize(&mut self.best, groups, None);
     }
 
     fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {

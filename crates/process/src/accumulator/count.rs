@@ -8,6 +8,7 @@ use state::{CodecError, SnapshotReader, SnapshotWriter};
 
 use super::{Accumulator, Input, check_groups, same};
 use crate::error::Cause;
+use crate::growth;
 
 /// Counts rows, or rows whose argument isn't NULL.
 #[derive(Debug, Default)]
@@ -17,7 +18,7 @@ pub(super) struct Count {
 
 impl Accumulator for Count {
     fn resize(&mut self, groups: usize) {
-        self.counts.resize(groups, 0);
+        growth::resize(&mut self.counts, groups, 0);
     }
 
     fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {

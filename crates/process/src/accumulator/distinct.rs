@@ -12,6 +12,7 @@ use state::{CodecError, SnapshotReader, SnapshotWriter};
 
 use super::{Accumulator, Input, check_groups, mismatch, same};
 use crate::error::Cause;
+use crate::growth;
 
 /// No further value.
 const END: u32 = u32::MAX;
@@ -74,6 +75,8 @@ impl Distinct {
             .filter(|at| *at != END)
             .ok_or_else(|| Cause::Internal("a window has 4294967295 different values".into()))?;
         let start = data.len();
+        growth::reserve(data, bytes.len());
+        growth::reserve(values, 1);
         data.extend_from_slice(bytes);
         let cell = &mut groups[group as usize];
         values.push(Value { hash, group, before: cell.last, start, end: data.len() });
@@ -109,7 +112,7 @@ impl Accumulator for Distinct {
             // The values of dropped groups can't be found any more; they go with the whole.
             self.groups.pop();
         }
-        self.groups.resize(groups, Group { count: 0, last: END });
+        growth::resize(&mut self.groups, groups, Group { count: 0, last: END });
     }
 
     fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {

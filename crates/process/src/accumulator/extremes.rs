@@ -16,6 +16,7 @@ use state::{CodecError, SnapshotReader, SnapshotWriter};
 
 use super::{Accumulator, Input, check_groups, mismatch, same};
 use crate::error::Cause;
+use crate::growth;
 
 /// `min` or `max` of a column of this type; `None` if there is none.
 pub(super) fn extreme(data_type: &DataType, greatest: bool) -> Option<Box<dyn Accumulator>> {
@@ -94,7 +95,7 @@ pub(super) fn one_nan(column: &ArrayRef) -> Option<ArrayRef> {
 
 impl<T: ArrowPrimitiveType + Debug> Accumulator for Numbers<T> {
     fn resize(&mut self, groups: usize) {
-        self.best.resize(groups, None);
+        growth::resize(&mut self.best, groups, None);
     }
 
     fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {
@@ -177,7 +178,7 @@ impl Truths {
 
 impl Accumulator for Truths {
     fn resize(&mut self, groups: usize) {
-        self.best.resize(groups, None);
+        growth::resize(&mut self.best, groups, None);
     }
 
     fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {
@@ -259,7 +260,7 @@ impl Accumulator for Bytes {
         for dropped in self.best.iter().skip(groups).flatten() {
             self.heap_bytes -= dropped.len();
         }
-        self.best.resize(groups, None);
+        growth::resize(&mut self.best, groups, None);
     }
 
     fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {

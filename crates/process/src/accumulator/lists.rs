@@ -11,6 +11,7 @@ use state::{CodecError, SnapshotReader, SnapshotWriter};
 
 use super::{Accumulator, Input, check_groups, mismatch, same};
 use crate::error::Cause;
+use crate::growth;
 use crate::place::{self, Place};
 
 /// A list per group, ascending by place.
@@ -59,7 +60,7 @@ impl Accumulator for Lists {
     fn resize(&mut self, groups: usize) {
         let dropped: usize = self.lists.iter().skip(groups).flatten().map(|item| item_bytes(&item.text)).sum();
         self.heap_bytes -= dropped;
-        self.lists.resize(groups, Vec::new());
+        growth::resize(&mut self.lists, groups, Vec::new());
     }
 
     fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {

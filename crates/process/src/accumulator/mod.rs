@@ -29,7 +29,7 @@ use crate::error::Cause;
 use crate::place::Places;
 
 /// One aggregate call over groups numbered from 0. Groups are added by [`resize`](Self::resize); naming one beyond is a bug.
-pub(crate) trait Accumulator: Debug + Send {
+pub(crate) trait Accumulator: Debug + Send + Sync {
     /// Sets the number of groups: new ones are empty, those beyond it are dropped.
     fn resize(&mut self, groups: usize);
     /// Folds row `i` of the input into group `groups[i]`.

@@ -11,6 +11,7 @@ use state::{CodecError, SnapshotReader, SnapshotWriter};
 
 use super::{Accumulator, Input, check_groups, mismatch, same};
 use crate::error::Cause;
+use crate::growth;
 
 /// What is made of the moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +80,7 @@ struct Moments {
 
 impl Accumulator for Moments {
     fn resize(&mut self, groups: usize) {
-        self.cells.resize(groups, Cell::default());
+        growth::resize(&mut self.cells, groups, Cell::default());
     }
 
     fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> std::result::Result<(), Cause> {

@@ -21,6 +21,7 @@ use state::{CodecError, SnapshotReader, SnapshotWriter};
 use super::extremes::one_nan;
 use super::{Accumulator, Input, check_groups, mismatch, same};
 use crate::error::Cause;
+use crate::growth;
 
 /// Percentiles of a column of this type; `None` if there are none.
 pub(super) fn quantiles(data_type: &DataType, billionths: u32, accuracy: u32) -> Option<Box<dyn Accumulator>> {
@@ -93,6 +94,11 @@ impl<N: arrow_array::ArrowNativeTypeOp> Summary<N> {
     }
 
     fn merge(&mut self, other: &Self, accuracy: u32) {
+        if self.rows == 0 {
+            // As it was: a group that moves to the disk and back is none the worse for it.
+            self.clone_from(other);
+            return;
+        }
         for value in &other.waiting {
             self.add(*value, accuracy);
         }
@@ -196,7 +202,7 @@ impl<T: ArrowPrimitiveType + Debug> Accumulator for Quantiles<T> {
     fn resize(&mut self, groups: usize) {
         let dropped: usize = self.summaries.iter().skip(groups).map(Summary::len).sum();
         self.entries -= dropped;
-        self.summaries.resize(groups, Summary::EMPTY);
+        growth::resize(&mut self.summaries, groups, Summary::EMPTY);
     }
 
     fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {

@@ -16,6 +16,7 @@ use state::{CodecError, SnapshotReader, SnapshotWriter};
 
 use super::{Accumulator, Input, check_groups, same};
 use crate::error::Cause;
+use crate::growth;
 
 /// A sketch of a column of this type with `2^bits` registers.
 pub(super) fn sketch(data_type: &DataType, bits: u8) -> Result<Box<dyn Accumulator>, Cause> {
@@ -210,7 +211,7 @@ impl Accumulator for Sketches {
     fn resize(&mut self, groups: usize) {
         let dropped: usize = self.cells.iter().skip(groups).map(Cell::heap_bytes).sum();
         self.heap_bytes -= dropped;
-        self.cells.resize(groups, Cell::Few(Vec::new()));
+        growth::resize(&mut self.cells, groups, Cell::Few(Vec::new()));
     }
 
     fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {

@@ -14,13 +14,14 @@ use state::{CodecError, SnapshotReader, SnapshotWriter};
 
 use super::{Accumulator, Input, check_groups, mismatch, same};
 use crate::error::Cause;
+use crate::growth;
 
 /// How values of one type add up.
 pub(super) trait Addition: Debug + Send + 'static {
     /// Arrow type of the values.
     type Source: ArrowPrimitiveType;
     /// The total.
-    type Total: Copy + Default + Debug + Send;
+    type Total: Total;
     fn widen(value: <Self::Source as ArrowPrimitiveType>::Native) -> Self::Total;
     /// `None` if the total doesn't fit.
     fn add(a: Self::Total, b: Self::Total) -> Option<Self::Total>;
@@ -40,6 +41,48 @@ struct Exact;
 /// Floating-point numbers, in the order in which they come.
 #[derive(Debug)]
 struct Rounded;
+
+/// A total, and how a group holds it: aligned to 8 bytes at most, so that no room is lost beside it.
+pub(super) trait Total: Copy + Default + Debug + Send + Sync + 'static {
+    type Held: Copy + Default + Debug + Send + Sync;
+    fn hold(self) -> Self::Held;
+    fn of(held: Self::Held) -> Self;
+}
+
+macro_rules! held_as_it_is {
+    ($($type:ty),*) => {$(
+        impl Total for $type {
+            type Held = Self;
+
+            #[inline]
+            fn hold(self) -> Self {
+                self
+            }
+
+            #[inline]
+            fn of(held: Self) -> Self {
+                held
+            }
+        }
+    )*};
+}
+
+held_as_it_is!(i64, f64);
+
+impl Total for i128 {
+    /// The low and the high half.
+    type Held = (u64, i64);
+
+    #[inline]
+    fn hold(self) -> (u64, i64) {
+        (self as u64, (self >> 64) as i64)
+    }
+
+    #[inline]
+    fn of((low, high): (u64, i64)) -> Self {
+        (Self::from(high) << 64) | Self::from(low)
+    }
+}
 
 macro_rules! addition {
     ($name:ty, $source:ty => $total:ty, $many:ident, $widen:expr, $add:expr) => {
@@ -75,8 +118,8 @@ addition!(Rounded, Float64Type => f64, f64s, std::convert::identity, |a: f64, b|
 
 /// A group's total.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Cell<T> {
-    total: T,
+pub(super) struct Cell<T: Total> {
+    total: T::Held,
     /// Values that aren't NULL. Negative from the moment the total overflows: then the result is NULL for good.
     values: i64,
 }
@@ -150,15 +193,15 @@ fn fold<A: Addition>(cell: &mut Cell<A::Total>, total: A::Total, values: i64) {
     if cell.values < 0 {
         return;
     }
-    match A::add(cell.total, total) {
-        Some(total) if values >= 0 => *cell = Cell { total, values: cell.values + values },
+    match A::add(A::Total::of(cell.total), total) {
+        Some(total) if values >= 0 => *cell = Cell { total: total.hold(), values: cell.values + values },
         _ => cell.values = OVERFLOWED,
     }
 }
 
 impl<A: Addition> Accumulator for Totals<A> {
     fn resize(&mut self, groups: usize) {
-        self.cells.resize(groups, Cell::default());
+        growth::resize(&mut self.cells, groups, Cell::default());
     }
 
     fn update(&mut self, input: &Input<'_>, groups: &[u32]) -> Result<(), Cause> {
@@ -195,7 +238,7 @@ impl<A: Addition> Accumulator for Totals<A> {
             let partial = other.cells[*from as usize];
             // A group without values adds nothing, not even +0.0 to -0.0.
             if partial.values != 0 {
-                fold::<A>(&mut self.cells[*into as usize], partial.total, partial.values);
+                fold::<A>(&mut self.cells[*into as usize], A::Total::of(partial.total), partial.values);
             }
         }
         Ok(())
@@ -206,7 +249,7 @@ impl<A: Addition> Accumulator for Totals<A> {
     }
 
     fn save(&self, writer: &mut SnapshotWriter) -> Result<(), CodecError> {
-        A::save(&self.cells.iter().map(|cell| cell.total).collect::<Vec<_>>(), writer);
+        A::save(&self.cells.iter().map(|cell| A::Total::of(cell.total)).collect::<Vec<_>>(), writer);
         writer.i64s(&self.cells.iter().map(|cell| cell.values).collect::<Vec<_>>());
         Ok(())
     }
@@ -215,7 +258,8 @@ impl<A: Addition> Accumulator for Totals<A> {
         let (totals, values) = (A::load(reader)?, reader.i64s()?);
         check_groups(totals.len(), groups)?;
         check_groups(values.len(), groups)?;
-        self.cells = totals.into_iter().zip(values).map(|(total, values)| Cell { total, values }).collect();
+        self.cells =
+            totals.into_iter().zip(values).map(|(total, values)| Cell { total: total.hold(), values }).collect();
         Ok(())
     }
 
@@ -232,10 +276,10 @@ impl<A: Addition> Accumulator for Totals<A> {
     }
 }
 
-fn chosen<'a, T: Copy>(cells: &'a [Cell<T>], groups: &'a [u32]) -> impl Iterator<Item = Option<(T, i64)>> + 'a {
+fn chosen<'a, T: Total>(cells: &'a [Cell<T>], groups: &'a [u32]) -> impl Iterator<Item = Option<(T, i64)>> + 'a {
     groups.iter().map(|group| {
         let cell = cells[*group as usize];
-        (cell.values > 0).then_some((cell.total, cell.values))
+        (cell.values > 0).then(|| (T::of(cell.total), cell.values))
     })
 }
 

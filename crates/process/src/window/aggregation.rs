@@ -10,11 +10,13 @@ use sql::FixedWindow;
 use super::assign::Windows;
 use super::groups::BatchGroups;
 use super::plan::Plan;
+use super::spill::{self, Closing, recall};
 use super::table::{Window, group_bytes_max};
 use crate::accumulator::Accumulator;
 use crate::error::Cause;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
+use crate::options::Spill;
 use crate::place::Places;
 
 /// The aggregate part of a query.
@@ -28,6 +30,10 @@ pub(crate) struct WindowAggregation {
     pub(super) window_bytes: usize,
     /// Whether rows may come that were folded, and published, before the last restart.
     pub(super) is_replaying: bool,
+    /// Where groups go that don't fit into memory; without it a batch that doesn't fit is refused.
+    pub(super) spill: Option<Spill>,
+    /// The window that is being read through from the disk to be published.
+    pub(super) closing: Option<Closing>,
     scratch: Scratch,
 }
 
@@ -58,8 +64,15 @@ impl WindowAggregation {
             watermark_us: None,
             window_bytes: 0,
             is_replaying: false,
+            spill: None,
+            closing: None,
             scratch,
         })
+    }
+
+    /// Moves groups to the disk from now on where they don't fit into memory.
+    pub(crate) fn spill_to(&mut self, spill: Spill) {
+        self.spill = Some(spill);
     }
 
     /// Folds rows into their windows; before the first change it is known that none is late and that there is room.
@@ -85,7 +98,9 @@ impl WindowAggregation {
         self.scratch.groups.assign(&self.scratch.panes, &self.scratch.keys)?;
         let Scratch { groups, partials, .. } = &mut self.scratch;
         self.plan.fold_batch(&rows, &Places::of(&rows, partition, times), &groups.of_row, groups.len(), partials)?;
-        self.refuse_overflow(bytes_max)?;
+        if self.spill.is_none() {
+            self.refuse_overflow(bytes_max)?;
+        }
         let folded = self.merge_into_windows();
         self.scratch.keys.release();
         folded
@@ -133,19 +148,47 @@ impl WindowAggregation {
     }
 
     fn merge_into_windows(&mut self) -> Result<(), Cause> {
-        let Scratch { keys, groups, partials, into, .. } = &mut self.scratch;
+        let Self { plan, windows, window_bytes, spill, scratch, .. } = self;
+        let Scratch { keys, groups, partials, into, .. } = scratch;
+        let values: usize = partials.iter().map(|partial| partial.heap_bytes()).sum();
+        let cost = |group: &u32| group_bytes_max(keys.get(groups.first_row(*group)).map_or(0, <[u8]>::len), partials);
         for (pane, members) in groups.panes() {
+            let bound = values + members.iter().map(cost).sum::<usize>();
             for start in self.assign.holding(pane) {
-                let window = match self.windows.entry(start) {
-                    std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
-                    std::collections::btree_map::Entry::Vacant(free) => {
-                        free.insert(Window::new(self.plan.accumulators()?))
+                if let Some(spill) = spill.as_ref().filter(|spill| *window_bytes + bound > spill.bytes_max) {
+                    // Roughly it doesn't fit: now one by one.
+                    let window = windows.get(&start);
+                    let is_new = |group: &&u32| {
+                        let row = groups.first_row(**group);
+                        window.is_none_or(|window| window.keys.find(keys.hashes[row], keys.get(row)).is_none())
+                    };
+                    let needed = values + members.iter().filter(is_new).map(cost).sum::<usize>();
+                    let is_empty = windows.values().all(|window| window.keys.len() == 0);
+                    if *window_bytes + needed > spill.bytes_max && !is_empty {
+                        *window_bytes = spill::evict(plan, spill, windows)?;
                     }
+                }
+                let window = match windows.entry(start) {
+                    std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(free) => free.insert(Window::new(plan.accumulators()?)),
                 };
+                if window.cold_groups > 0 {
+                    recall::members(window, plan, keys, groups, members)?;
+                }
                 window.fold(keys, groups, members, partials, into)?;
                 let before = window.counted_bytes;
-                self.window_bytes = self.window_bytes + window.count_bytes() - before;
+                *window_bytes = *window_bytes + window.count_bytes() - before;
             }
+        }
+        Ok(())
+    }
+
+    /// Makes room where memory holds more than it may.
+    pub(super) fn make_room(&mut self) -> Result<(), Cause> {
+        if let Some(spill) = self.spill.as_ref().filter(|spill| self.window_bytes > spill.bytes_max)
+            && self.windows.values().any(|window| window.keys.len() > 0)
+        {
+            self.window_bytes = spill::evict(&self.plan, spill, &mut self.windows)?;
         }
         Ok(())
     }
@@ -173,7 +216,13 @@ impl WindowAggregation {
 
     /// Windows and groups held.
     pub(crate) fn held(&self) -> (u64, u64) {
-        (self.windows.len() as u64, self.windows.values().map(|window| window.keys.len() as u64).sum())
+        (self.windows.len() as u64, self.windows.values().map(|window| window.len() as u64).sum())
+    }
+
+    /// Groups that are on the disk, and the bytes of its files.
+    pub(crate) fn spilled(&self) -> (u64, u64) {
+        let groups = self.windows.values().map(|window| window.cold_groups as u64).sum();
+        (groups, spill::disk_bytes(self.windows.values()))
     }
 }
 

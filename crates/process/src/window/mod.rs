@@ -4,9 +4,11 @@ mod aggregation;
 mod assign;
 mod emit;
 mod groups;
+mod key_table;
 mod plan;
 mod session;
 mod snapshot;
+mod spill;
 mod table;
 
 pub(crate) use aggregation::WindowAggregation;

@@ -1,6 +1,7 @@
 //! State of windows out and in.
 //!
-//! Keys are written as columns and numbered anew on the way in, since their bytes mean nothing to another build.
+//! Keys are written as columns and numbered anew on the way in, since their bytes mean nothing to another build. The groups of a window come
+//! in pieces, so that those on the disk pass through memory a few at a time.
 
 use std::collections::BTreeMap;
 
@@ -8,79 +9,134 @@ use state::{CodecError, SnapshotReader, SnapshotWriter};
 
 use super::aggregation::WindowAggregation;
 use super::plan::Plan;
-use super::table::Window;
+use super::spill::{Chunk, Merge};
+use super::table::{Groups, Window, flag};
 use crate::error::Cause;
+
+/// Groups of a piece that comes from the disk.
+const PIECE_GROUPS: usize = 16_384;
+/// What is saved of a group's flags.
+const SAVED: u8 = flag::VISIBLE | flag::CHANGED | flag::DOUBTFUL;
 
 impl WindowAggregation {
     pub(crate) fn save(&self, writer: &mut SnapshotWriter) -> Result<(), Cause> {
+        if self.closing.is_some() {
+            return Err(Cause::Internal("it was saved before all of an emission was taken".into()));
+        }
         writer.optional_i64(self.watermark_us);
         writer.u64(self.windows.len() as u64);
         for (start_us, window) in &self.windows {
             writer.i64(*start_us);
-            writer.u64s(&window.rows);
-            writer.u64s(&window.settled);
-            writer.bools(&window.is_visible);
-            writer.u64s(&window.doubtful.iter().map(|group| u64::from(*group)).collect::<Vec<_>>());
-            let keys = window.all();
-            for column in self.plan.codec.decode(keys.iter().map(|group| window.keys.get(*group)))? {
-                writer.column(&column)?;
+            save_groups(&self.plan, window.groups(), writer)?;
+            if window.cold_groups > 0 {
+                let mut merge = Merge::shadowed_by(&window.keys);
+                for run in window.runs.iter().rev() {
+                    merge.run(run, Chunk::new(self.plan.accumulators()?))?;
+                }
+                let mut chunk = Chunk::new(self.plan.accumulators()?);
+                loop {
+                    merge.fill(PIECE_GROUPS, &mut chunk)?;
+                    if chunk.len() == 0 {
+                        break;
+                    }
+                    writer.bool(true);
+                    save_groups(&self.plan, chunk.groups(), writer)?;
+                }
             }
-            for accumulator in &window.accumulators {
-                accumulator.save(writer)?;
-            }
+            writer.bool(false);
         }
         Ok(())
     }
 
-    /// Replaces the state by one in this version of the layout. On an error the state is as it was.
+    /// Replaces the state by one in this version of the layout. On an error the state isn't to be used.
     pub(crate) fn load(&mut self, reader: &mut SnapshotReader<'_>, version: u32) -> Result<(), Cause> {
         let watermark_us = reader.optional_i64()?;
         let count = reader.count(size_of::<i64>())?;
-        let mut windows = BTreeMap::new();
-        let mut bytes = 0;
+        (self.windows, self.closing, self.window_bytes) = (BTreeMap::new(), None, 0);
         for _ in 0..count {
             let start_us = reader.i64()?;
-            let mut window = load_window(&self.plan, reader, version)?;
-            bytes += window.count_bytes();
-            if windows.insert(start_us, window).is_some() {
+            let window = Window::new(self.plan.accumulators()?);
+            if self.windows.insert(start_us, window).is_some() {
                 return Err(invalid(format!("it occurs twice, from {start_us} µs")).into());
             }
+            loop {
+                self.load_piece(start_us, reader, version)?;
+                self.make_room()?;
+                if version < 3 || !reader.bool()? {
+                    break;
+                }
+            }
         }
-        (self.watermark_us, self.windows, self.window_bytes) = (watermark_us, windows, bytes);
+        self.watermark_us = watermark_us;
+        Ok(())
+    }
+
+    fn load_piece(&mut self, start_us: i64, reader: &mut SnapshotReader<'_>, version: u32) -> Result<(), Cause> {
+        let piece = load_groups(&self.plan, reader, version)?;
+        let Some(window) = self.windows.get_mut(&start_us) else { return Ok(()) };
+        if window.len() == 0 {
+            window.begin_with(piece).ok_or_else(|| invalid("a key occurs twice".into()))?;
+        } else {
+            let numbers: Vec<u32> = (0_u32..).take(piece.len()).collect();
+            window.adopt(piece.groups(), &numbers)?;
+        }
+        let before = window.counted_bytes;
+        self.window_bytes = self.window_bytes + window.count_bytes() - before;
         Ok(())
     }
 }
 
-fn load_window(plan: &Plan, reader: &mut SnapshotReader<'_>, version: u32) -> Result<Window, Cause> {
-    let mut window = Window::new(plan.accumulators()?);
-    window.rows = reader.u64s()?;
-    window.settled = reader.u64s()?;
-    window.is_visible = reader.bools()?;
-    let groups = window.rows.len();
-    if version > 1 {
-        let group = |group: u64| u32::try_from(group).ok().filter(|group| (*group as usize) < groups);
-        let doubtful: Option<Vec<u32>> = reader.u64s()?.into_iter().map(group).collect();
-        window.doubtful = doubtful.ok_or_else(|| invalid("it has doubts about groups that aren't there".into()))?;
+fn save_groups(plan: &Plan, groups: Groups<'_>, writer: &mut SnapshotWriter) -> Result<(), Cause> {
+    writer.u64s(groups.rows);
+    writer.bytes(&groups.flags.iter().map(|flags| flags & SAVED).collect::<Vec<_>>());
+    let numbers = (0_u32..).take(groups.rows.len());
+    for column in plan.codec.decode(numbers.map(|number| groups.keys.get(number)))? {
+        writer.column(&column)?;
     }
-    if window.settled.len() != groups || window.is_visible.len() != groups {
-        return Err(invalid("its lists differ in length".into()).into());
+    for accumulator in groups.accumulators {
+        accumulator.save(writer)?;
+    }
+    Ok(())
+}
+
+fn load_groups(plan: &Plan, reader: &mut SnapshotReader<'_>, version: u32) -> Result<Chunk, Cause> {
+    let mut chunk = Chunk::new(plan.accumulators()?);
+    chunk.rows = reader.u64s()?;
+    let groups = chunk.rows.len();
+    chunk.flags = if version < 3 { load_lists(&chunk.rows, reader, version)? } else { reader.bytes()?.to_vec() };
+    if chunk.flags.len() != groups || chunk.flags.iter().any(|flags| flags & !SAVED != 0) {
+        return Err(invalid("its lists differ in length, or hold what can't be".into()).into());
     }
     let columns: Result<Vec<_>, CodecError> = plan.codec.types().iter().map(|kind| reader.column(kind)).collect();
     let mut keys = plan.codec.keys();
     plan.codec.encode(&columns?, groups, &mut keys).map_err(|error| invalid(error.to_string()))?;
     for row in 0..groups {
-        let group = window.keys.find_or_insert(keys.hashes[row], keys.get(row))?;
-        if group as usize != row {
-            return Err(invalid("a key occurs twice".into()).into());
-        }
-        if window.rows[row] > window.settled[row] {
-            window.changed.push(group);
-        }
+        chunk.keys.push(keys.hashes[row], keys.get(row))?;
     }
-    for accumulator in &mut window.accumulators {
+    for accumulator in &mut chunk.accumulators {
         accumulator.load(reader, groups)?;
     }
-    Ok(window)
+    Ok(chunk)
+}
+
+/// The first versions had lists in the place of flags.
+fn load_lists(rows: &[u64], reader: &mut SnapshotReader<'_>, version: u32) -> Result<Vec<u8>, Cause> {
+    let (settled, is_visible) = (reader.u64s()?, reader.bools()?);
+    if settled.len() != rows.len() || is_visible.len() != rows.len() {
+        return Err(invalid("its lists differ in length".into()).into());
+    }
+    let flags = |((rows, settled), is_visible): ((&u64, u64), bool)| {
+        let changed = if *rows > settled { flag::CHANGED } else { 0 };
+        changed | if is_visible { flag::VISIBLE } else { 0 }
+    };
+    let mut all: Vec<u8> = rows.iter().zip(settled).zip(is_visible).map(flags).collect();
+    if version > 1 {
+        for group in reader.u64s()? {
+            let flags = usize::try_from(group).ok().and_then(|group| all.get_mut(group));
+            *flags.ok_or_else(|| invalid("it has doubts about groups that aren't there".into()))? |= flag::DOUBTFUL;
+        }
+    }
+    Ok(all)
 }
 
 fn invalid(reason: String) -> CodecError {

@@ -1,102 +1,65 @@
 //! The groups of one window with their state.
 
-use hashbrown::HashTable;
 use model::Version;
 
 use super::groups::BatchGroups;
+use super::key_table::{KeyList, KeyTable};
+use super::spill::{Chunk, ColdRun};
 use crate::accumulator::Accumulator;
 use crate::error::Cause;
+use crate::growth::{self, SLACK_HALVES};
 use crate::keys::Keys;
 
-/// Keys numbered from 0 in the order in which they come.
-#[derive(Debug, Default)]
-pub(super) struct KeyTable {
-    index: HashTable<u32>,
-    hashes: Vec<u64>,
-    /// All keys, one after another.
-    data: Vec<u8>,
-    /// End of each key in `data`.
-    ends: Vec<usize>,
-    /// The number of the NULL key, which isn't in the index.
-    null: Option<u32>,
+/// What there is to know of a group besides its content, as bits of a byte.
+pub(super) mod flag {
+    /// A published row of the group stands.
+    pub(in crate::window) const VISIBLE: u8 = 1;
+    /// The group has rows that it hadn't when it was last published, or found not to pass HAVING.
+    pub(in crate::window) const CHANGED: u8 = 2;
+    /// HAVING refused the group during a replay, and it may have been published before that.
+    pub(in crate::window) const DOUBTFUL: u8 = 4;
+    /// Rows have come since groups were last moved to the disk.
+    pub(in crate::window) const HOT: u8 = 8;
 }
 
-impl KeyTable {
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn slice<'a>(data: &'a [u8], ends: &[usize], group: u32) -> Option<&'a [u8]> {
-        let at = group as usize;
-        let begin = at.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
-        data.get(begin..*ends.get(at)?)
-    }
-
-    /// The key of a group; `None` is the NULL of a single text column.
-    pub(super) fn get(&self, group: u32) -> Option<&[u8]> {
-        if self.null == Some(group) { None } else { Self::slice(&self.data, &self.ends, group) }
-    }
-
-    pub(super) fn find(&self, hash: u64, key: Option<&[u8]>) -> Option<u32> {
-        let Some(key) = key else { return self.null };
-        let Self { index, hashes, data, ends, .. } = self;
-        let same = |group: &u32| hashes[*group as usize] == hash && Self::slice(data, ends, *group) == Some(key);
-        index.find(hash, same).copied()
-    }
-
-    /// The group of a key, a new one if it wasn't there.
-    pub(super) fn find_or_insert(&mut self, hash: u64, key: Option<&[u8]>) -> Result<u32, Cause> {
-        if let Some(group) = self.find(hash, key) {
-            return Ok(group);
-        }
-        let group = u32::try_from(self.len()).map_err(|_| Cause::Internal("a window has 4294967295 groups".into()))?;
-        match key {
-            None => self.null = Some(group),
-            Some(key) => {
-                self.data.extend_from_slice(key);
-                let hashes = &self.hashes;
-                // The new group's own hash is pushed below; the table asks for it only after it has grown once more.
-                self.index.insert_unique(hash, group, |other| hashes.get(*other as usize).copied().unwrap_or(hash));
-            }
-        }
-        self.hashes.push(hash);
-        self.ends.push(self.data.len());
-        Ok(group)
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.index.allocation_size()
-            + self.hashes.capacity() * size_of::<u64>()
-            + self.data.capacity()
-            + self.ends.capacity() * size_of::<usize>()
-    }
-}
-
-/// One window: its groups, their aggregates, and what of them has been published.
+/// One window: its groups, their aggregates, and what of them has been published. A group is in memory or on the disk: one that rows come
+/// for is brought back, and what the disk still has of it counts no more.
 #[derive(Debug)]
 pub(super) struct Window {
     pub(super) keys: KeyTable,
     pub(super) accumulators: Vec<Box<dyn Accumulator>>,
     /// Rows folded into each group.
     pub(super) rows: Vec<u64>,
-    /// Rows of each group when it was last published, or found not to pass HAVING.
-    pub(super) settled: Vec<u64>,
-    /// Whether a published row of the group stands.
-    pub(super) is_visible: Vec<bool>,
-    /// Groups with `rows > settled`, each once.
+    /// See [`flag`].
+    pub(super) flags: Vec<u8>,
+    /// Groups that are [`flag::CHANGED`], each once.
     pub(super) changed: Vec<u32>,
-    /// Groups that HAVING refused during a replay and that may have been published before it.
-    pub(super) doubtful: Vec<u32>,
+    /// What went to the disk, the oldest first.
+    pub(super) runs: Vec<ColdRun>,
+    /// Groups that are on the disk and not in memory.
+    pub(super) cold_groups: usize,
+    /// Groups that have been published as final, where that takes several emissions.
+    pub(super) closed: usize,
     /// Bytes at the last count.
     pub(super) counted_bytes: usize,
 }
 
-/// Bytes that a group takes besides its key and aggregates, with the hash table's share.
-const GROUP_BYTES: usize = 8 + 8 + 8 + 8 + 1 + 4 + 8;
+/// Groups in any place, to be copied from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Groups<'a> {
+    pub(super) keys: &'a KeyList,
+    pub(super) rows: &'a [u64],
+    pub(super) flags: &'a [u8],
+    pub(super) accumulators: &'a [Box<dyn Accumulator>],
+}
 
-/// What one further group costs at most: vectors double as they grow.
+/// Bytes that a group takes besides its key and aggregates, with the hash table's share.
+const GROUP_BYTES: usize = 8 + 8 + 8 + 1 + 4 + 10;
+
+/// What one further group costs at most.
 pub(crate) fn group_bytes_max(key_bytes: usize, accumulators: &[Box<dyn Accumulator>]) -> usize {
-    2 * (GROUP_BYTES + key_bytes + accumulators.iter().map(|each| each.group_bytes()).sum::<usize>())
+    let held = GROUP_BYTES + key_bytes + accumulators.iter().map(|each| each.group_bytes()).sum::<usize>();
+    held * SLACK_HALVES / 2
 }
 
 impl Window {
@@ -105,12 +68,19 @@ impl Window {
             keys: KeyTable::default(),
             accumulators,
             rows: Vec::new(),
-            settled: Vec::new(),
-            is_visible: Vec::new(),
+            flags: Vec::new(),
             changed: Vec::new(),
-            doubtful: Vec::new(),
+            runs: Vec::new(),
+            cold_groups: 0,
+            closed: 0,
             counted_bytes: 0,
         }
+    }
+
+    /// Groups to be published. They aren't found by their keys.
+    pub(super) fn of(chunk: Chunk) -> Self {
+        let Chunk { keys, rows, flags, accumulators } = chunk;
+        Self { keys: KeyTable::of(keys), rows, flags, ..Self::new(accumulators) }
     }
 
     /// Folds `members`, groups of a batch, into this window. `into` is scratch space.
@@ -128,14 +98,15 @@ impl Window {
             into.push(self.keys.find_or_insert(keys.hashes[row], keys.get(row))?);
         }
         let count = self.keys.len();
-        self.rows.resize(count, 0);
-        self.settled.resize(count, 0);
-        self.is_visible.resize(count, false);
+        growth::resize(&mut self.rows, count, 0);
+        growth::resize(&mut self.flags, count, 0);
         for (member, group) in members.iter().zip(into.iter()) {
             let at = *group as usize;
-            if self.rows[at] == self.settled[at] {
+            if self.flags[at] & flag::CHANGED == 0 {
+                growth::reserve(&mut self.changed, 1);
                 self.changed.push(*group);
             }
+            self.flags[at] |= flag::CHANGED | flag::HOT;
             self.rows[at] += groups.rows(*member);
         }
         for (accumulator, partial) in self.accumulators.iter_mut().zip(partials) {
@@ -145,24 +116,57 @@ impl Window {
         Ok(())
     }
 
+    /// Takes groups as they are, having none; `None` if one occurs twice.
+    pub(super) fn begin_with(&mut self, chunk: Chunk) -> Option<()> {
+        let Chunk { keys, rows, flags, accumulators } = chunk;
+        let is_changed = |(_, flags): &(u32, &u8)| **flags & flag::CHANGED != 0;
+        self.changed = (0_u32..).zip(&flags).filter(is_changed).map(|(group, _)| group).collect();
+        self.keys = KeyTable::indexed(keys)?;
+        (self.rows, self.flags, self.accumulators) = (rows, flags, accumulators);
+        Some(())
+    }
+
+    /// Copies groups in that aren't there.
+    pub(super) fn adopt(&mut self, from: Groups<'_>, numbers: &[u32]) -> Result<(), Cause> {
+        let mut into = Vec::with_capacity(numbers.len());
+        growth::reserve(&mut self.rows, numbers.len());
+        growth::reserve(&mut self.flags, numbers.len());
+        for number in numbers {
+            let at = *number as usize;
+            let group = self.keys.insert(from.keys.hashes[at], from.keys.get(*number))?;
+            self.rows.push(from.rows[at]);
+            self.flags.push(from.flags[at]);
+            if from.flags[at] & flag::CHANGED != 0 {
+                self.changed.push(group);
+            }
+            into.push(group);
+        }
+        for (accumulator, from) in self.accumulators.iter_mut().zip(from.accumulators) {
+            accumulator.resize(self.keys.len());
+            accumulator.merge(from.as_ref(), numbers, &into)?;
+        }
+        Ok(())
+    }
+
+    /// Its groups in memory.
+    pub(super) fn groups(&self) -> Groups<'_> {
+        Groups { keys: &self.keys.list, rows: &self.rows, flags: &self.flags, accumulators: &self.accumulators }
+    }
+
     /// Once all rows of before are there again, groups in doubt count as published, so that the next emission deletes those that HAVING
     /// still refuses: they have more rows now than when it let them through.
     pub(super) fn settle_doubts(&mut self) {
-        self.doubtful.sort_unstable();
-        self.doubtful.dedup();
-        for group in std::mem::take(&mut self.doubtful) {
-            let at = group as usize;
-            if self.is_visible[at] {
-                continue;
-            }
-            self.is_visible[at] = true;
-            if self.rows[at] == self.settled[at] {
+        for (group, flags) in (0_u32..).zip(&mut self.flags) {
+            let before = *flags;
+            *flags = without_doubt(before);
+            if *flags & !before & flag::CHANGED != 0 {
                 self.changed.push(group);
             }
         }
+        self.runs.iter_mut().for_each(ColdRun::settle_doubts);
     }
 
-    /// All groups.
+    /// All groups in memory.
     pub(super) fn all(&self) -> Vec<u32> {
         (0..self.keys.len()).filter_map(|group| u32::try_from(group).ok()).collect()
     }
@@ -172,15 +176,29 @@ impl Window {
         Version { generation, rows: self.rows[group as usize], is_final }
     }
 
-    /// Counts the bytes held and remembers them.
+    /// Groups, wherever they are.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len() + self.cold_groups
+    }
+
+    /// Counts the bytes held in memory and remembers them.
     pub(super) fn count_bytes(&mut self) -> usize {
         let aggregates: usize = self.accumulators.iter().map(|each| size_of_val(each.as_ref()) + each.bytes()).sum();
         self.counted_bytes = size_of::<Self>()
             + self.keys.bytes()
             + aggregates
-            + (self.rows.capacity() + self.settled.capacity()) * size_of::<u64>()
-            + self.is_visible.capacity()
-            + (self.changed.capacity() + self.doubtful.capacity()) * size_of::<u32>();
+            + self.rows.capacity() * size_of::<u64>()
+            + self.flags.capacity()
+            + self.changed.capacity() * size_of::<u32>()
+            + self.runs.iter().map(ColdRun::memory_bytes).sum::<usize>();
         self.counted_bytes
+    }
+}
+
+/// A group's flags once doubts about it count as a published row.
+pub(super) fn without_doubt(flags: u8) -> u8 {
+    match flags & (flag::DOUBTFUL | flag::VISIBLE) {
+        flag::DOUBTFUL => (flags & !flag::DOUBTFUL) | flag::VISIBLE | flag::CHANGED,
+        _ => flags & !flag::DOUBTFUL,
     }
 }

@@ -10,7 +10,7 @@ use arrow_array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArra
 use arrow_cast::display::array_value_to_string;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use model::Version;
-use process::{Emission, OperatorOptions, QueryOperator, ReferenceData, Source};
+use process::{Emission, OperatorOptions, QueryOperator, ReferenceData, Source, Spill};
 use sql::{Catalog, ReferenceTable, StreamTable};
 use state::{SnapshotReader, SnapshotWriter};
 
@@ -90,6 +90,12 @@ pub(crate) fn operator_with(text: &str, options: OperatorOptions) -> QueryOperat
     };
     let query = sql::compile("spend", text, &catalog).unwrap_or_else(|diagnostics| panic!("{text}: {diagnostics:#?}"));
     QueryOperator::new(Arc::new(query), &[("merchants".into(), merchants)].into(), options).unwrap()
+}
+
+/// All groups but those of one batch and window go to the disk.
+pub(crate) fn spilling() -> OperatorOptions {
+    let spill = Spill { directory: std::env::temp_dir().into(), bytes_max: 1 };
+    OperatorOptions { spill: Some(spill), ..OperatorOptions::default() }
 }
 
 pub(crate) fn operator(text: &str) -> QueryOperator {

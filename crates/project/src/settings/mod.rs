@@ -18,7 +18,9 @@ pub use connections::{
 pub use named::{Columns, Named};
 pub use secret::{Secret, SecretError, process_environment, setting_variables};
 pub use spark::SparkSettings;
-pub use stages::{BrokerSettings, IngestSettings, ProcessSettings, RegistrySettings, ServeSettings, StoreSettings};
+pub use stages::{
+    BrokerSettings, IngestSettings, ProcessSettings, RegistrySettings, ServeSettings, StateOverflow, StoreSettings,
+};
 pub use streams::{Duplicates, InputSettings, RecordKey, ReferenceSettings, StreamSettings, TopicSettings};
 pub use units::{ByteSize, Duration, Flush, Retention};
 

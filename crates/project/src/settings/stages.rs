@@ -30,8 +30,10 @@ pub struct ProcessSettings {
     pub batch_interval: Duration,
     /// How often the state is saved. A restart goes on from the last save and works out the rest again.
     pub checkpoint_interval: Duration,
-    /// How much memory the state of one query may take. Past it the query stops with an error, and nothing is lost.
+    /// How much memory the state of one query may take.
     pub state_limit: ByteSize,
+    /// What happens past `state_limit`. Nothing is lost either way.
+    pub state_overflow: StateOverflow,
     /// Where saved state is kept; in `data_dir` if it isn't set. Standbys on other hosts need a directory that all of them share.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
@@ -44,9 +46,21 @@ impl Default for ProcessSettings {
             batch_interval: Duration::from_millis(20),
             checkpoint_interval: Duration::from_secs(10),
             state_limit: ByteSize(1_000_000_000),
+            state_overflow: StateOverflow::default(),
             snapshots: None,
         }
     }
+}
+
+/// What happens when the state of a query outgrows its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StateOverflow {
+    /// Groups of windows for which no record has come for a while go to files in `data_dir`, and come back when one does.
+    #[default]
+    Spill,
+    /// Reading stops until there is room, and `/readyz` says so.
+    Pause,
 }
 
 /// How results are written to PostgreSQL.

@@ -36,6 +36,11 @@ macro_rules! numbers {
 }
 
 impl<'a> SnapshotReader<'a> {
+    /// Opens values that [`SnapshotWriter::values`](super::SnapshotWriter::values) began.
+    pub fn values(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
     /// Opens a snapshot of `owner` under `fingerprint`.
     ///
     /// # Errors

@@ -37,6 +37,12 @@ impl SnapshotWriter {
         writer
     }
 
+    /// Begins values alone, for who keeps a checksum of them; `buffer` is used again.
+    pub fn values(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        Self { out: buffer }
+    }
+
     numbers! {
         /// Appends a 32-bit number.
         u32, u32s: u32;

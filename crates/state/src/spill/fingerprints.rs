@@ -1,4 +1,4 @@
-//! A filter over a run: 16 bits of each hash, found by its leading bits.
+//! A filter over sorted hashes: 16 bits of each hash, found by its leading bits.
 //!
 //! A bloom filter of this size answers as well, but hashes are sorted already, so that this one is made in one pass without further
 //! memory, can't fail, and is looked up in ascending order from neighbouring cache lines.
@@ -6,9 +6,9 @@
 /// Hashes that share a bucket, on average. With it, one in 2^16 / 8 hashes that aren't in the run is taken for one that may be.
 const BUCKET_HASHES: usize = 8;
 
-/// 2.5 bytes for each hash.
+/// Says of most hashes that they aren't among those it was made of. 2.5 bytes for each of them.
 #[derive(Debug)]
-pub(super) struct Fingerprints {
+pub struct Fingerprints {
     /// Where each bucket's fingerprints start, and where the last one's end.
     starts: Vec<u32>,
     prints: Vec<u16>,
@@ -16,7 +16,7 @@ pub(super) struct Fingerprints {
 
 impl Fingerprints {
     /// Of ascending hashes; `None` if there are too many for this.
-    pub(super) fn of(hashes: &[u64]) -> Option<Self> {
+    pub fn of(hashes: &[u64]) -> Option<Self> {
         u32::try_from(hashes.len()).ok()?;
         let buckets = (hashes.len() / BUCKET_HASHES).max(1);
         let mut starts = Vec::with_capacity(buckets + 1);
@@ -32,13 +32,14 @@ impl Fingerprints {
     }
 
     /// False if the hash isn't in the run.
-    pub(super) fn may_contain(&self, hash: u64) -> bool {
+    pub fn may_contain(&self, hash: u64) -> bool {
         let bucket = bucket(hash, self.starts.len() - 1);
         let (Some(&start), Some(&end)) = (self.starts.get(bucket), self.starts.get(bucket + 1)) else { return true };
         self.prints.get(start as usize..end as usize).is_none_or(|prints| prints.contains(&print(hash)))
     }
 
-    pub(super) fn memory_bytes(&self) -> usize {
+    /// Bytes of memory.
+    pub fn memory_bytes(&self) -> usize {
         self.starts.capacity() * size_of::<u32>() + self.prints.capacity() * size_of::<u16>()
     }
 }

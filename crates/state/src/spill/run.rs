@@ -1,39 +1,30 @@
 //! A run: entries in the order of their hashes, in checksummed blocks of a file without a name.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::blobs::{Blob, BlobFile, BlobWriter};
 use super::error::{SpillError, SpillResult};
 use super::fingerprints::Fingerprints;
 
 /// A block is closed once it has so many bytes. A search reads a block at a time.
 const BLOCK_BYTES: usize = 4 * 1024;
-/// Bytes gathered for one write.
-const WRITE_BYTES: usize = 256 * 1024;
 /// Bytes before an entry: its hash and its length.
 const ENTRY_HEADER_BYTES: usize = 12;
 
-/// Where a block lies. Kept in memory, so that what a file says of itself is never believed.
+/// Where a block lies.
 #[derive(Debug, Clone, Copy)]
 struct Block {
     first_hash: u64,
-    offset: u64,
-    len: u32,
-    checksum: u32,
+    blob: Blob,
 }
 
 /// Writes a run.
 #[derive(Debug)]
 pub struct RunWriter {
-    directory: PathBuf,
-    file: File,
-    /// Bytes that aren't in the file yet; the last block of them is open.
-    buffer: Vec<u8>,
-    /// Start of the open block in `buffer`.
-    block_start: usize,
-    written: u64,
+    file: BlobWriter,
+    /// The open block, and the hash of its first entry.
+    open: Vec<u8>,
+    first_hash: u64,
     blocks: Vec<Block>,
     hashes: Vec<u64>,
 }
@@ -44,15 +35,11 @@ impl RunWriter {
     /// # Errors
     /// `Disk`.
     pub fn create(directory: &Path, entries: usize) -> SpillResult<Self> {
-        let failed = |action, source| SpillError::Disk { action, directory: directory.to_owned(), source };
-        std::fs::create_dir_all(directory).map_err(|error| failed("make", error))?;
-        let file = tempfile::tempfile_in(directory).map_err(|error| failed("make", error))?;
+        let file = BlobWriter::create(directory)?;
         Ok(Self {
-            directory: directory.to_owned(),
             file,
-            buffer: Vec::with_capacity(WRITE_BYTES + BLOCK_BYTES),
-            block_start: 0,
-            written: 0,
+            open: Vec::with_capacity(2 * BLOCK_BYTES),
+            first_hash: 0,
             blocks: Vec::new(),
             hashes: Vec::with_capacity(entries),
         })
@@ -61,24 +48,21 @@ impl RunWriter {
     /// Appends an entry; hashes ascend, and may repeat.
     ///
     /// # Errors
-    /// `Disk`; `Order` when `hash` is below the last one.
+    /// `Disk`, also for an entry of 4 GiB or more; `Order` when `hash` is below the last one.
     pub fn push(&mut self, hash: u64, entry: &[u8]) -> SpillResult<()> {
         if let Some(&last) = self.hashes.last().filter(|&&last| last > hash) {
             return Err(SpillError::Order { hash, last });
         }
-        let len = u32::try_from(entry.len()).map_err(|_| self.too_large())?;
-        if self.buffer.len() == self.block_start {
-            let offset = self.written + self.block_start as u64;
-            self.blocks.push(Block { first_hash: hash, offset, len: 0, checksum: 0 });
+        if self.open.is_empty() {
+            self.first_hash = hash;
         }
-        self.buffer.extend_from_slice(&hash.to_le_bytes());
-        self.buffer.extend_from_slice(&len.to_le_bytes());
-        self.buffer.extend_from_slice(entry);
+        // A longer entry is refused with its block.
+        let len = u32::try_from(entry.len()).unwrap_or(u32::MAX);
+        self.open.extend_from_slice(&hash.to_le_bytes());
+        self.open.extend_from_slice(&len.to_le_bytes());
+        self.open.extend_from_slice(entry);
         self.hashes.push(hash);
-        if self.buffer.len() - self.block_start >= BLOCK_BYTES {
-            self.close_block()?;
-        }
-        Ok(())
+        if self.open.len() >= BLOCK_BYTES { self.close_block() } else { Ok(()) }
     }
 
     /// The run, complete.
@@ -86,57 +70,34 @@ impl RunWriter {
     /// # Errors
     /// `Disk`.
     pub fn finish(mut self) -> SpillResult<Run> {
-        self.close_block()?;
-        self.flush()?;
+        if !self.open.is_empty() {
+            self.close_block()?;
+        }
         self.blocks.shrink_to_fit();
         Ok(Run {
             fingerprints: Fingerprints::of(&self.hashes),
-            directory: self.directory,
-            file: self.file,
+            file: self.file.finish()?,
             blocks: self.blocks,
             entries: self.hashes.len(),
-            disk_bytes: self.written,
         })
     }
 
     fn close_block(&mut self) -> SpillResult<()> {
-        let open = self.buffer.get(self.block_start..).unwrap_or_default();
-        if let Some(block) = self.blocks.last_mut().filter(|_| !open.is_empty()) {
-            block.len = open.len() as u32;
-            block.checksum = crc32fast::hash(open);
-        }
-        self.block_start = self.buffer.len();
-        if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> SpillResult<()> {
-        let written = self.file.write_all(&self.buffer);
-        written.map_err(|source| self.disk("write", source))?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
-        self.block_start = 0;
+        let blob = self.file.append(&self.open)?;
+        self.blocks.push(Block { first_hash: self.first_hash, blob });
+        self.open.clear();
         Ok(())
-    }
-
-    fn too_large(&self) -> SpillError {
-        self.disk("write", std::io::Error::new(std::io::ErrorKind::InvalidInput, "an entry has 4 GiB or more"))
-    }
-
-    fn disk(&self, action: &'static str, source: std::io::Error) -> SpillError {
-        SpillError::Disk { action, directory: self.directory.clone(), source }
     }
 }
 
 /// Entries on the disk. Its file goes with it.
 #[derive(Debug)]
 pub struct Run {
-    directory: PathBuf,
-    file: File,
+    file: BlobFile,
     blocks: Vec<Block>,
     /// `None` after [`Run::forget_fingerprints`]: then each search reads.
     fingerprints: Option<Fingerprints>,
     entries: usize,
-    disk_bytes: u64,
 }
 
 impl Run {
@@ -161,7 +122,7 @@ impl Run {
             let rest = self.blocks.get(first..).unwrap_or_default();
             for (index, block) in (first..).zip(rest.iter().take_while(|block| block.first_hash <= hash)) {
                 if loaded != Some(index) {
-                    self.read(block, buffer)?;
+                    self.file.read(&block.blob, buffer)?;
                     loaded = Some(index);
                 }
                 entries(buffer).take_while(|&(found, _)| found <= hash).filter(|&(found, _)| found == hash).for_each(
@@ -172,19 +133,6 @@ impl Run {
             }
         }
         Ok(())
-    }
-
-    fn read(&self, block: &Block, buffer: &mut Vec<u8>) -> SpillResult<()> {
-        buffer.resize(block.len as usize, 0);
-        self.file.read_exact_at(buffer, block.offset).map_err(|source| SpillError::Disk {
-            action: "read",
-            directory: self.directory.clone(),
-            source,
-        })?;
-        if crc32fast::hash(buffer) == block.checksum {
-            return Ok(());
-        }
-        Err(SpillError::Damaged { directory: self.directory.clone(), offset: block.offset })
     }
 
     /// Gives up the memory that tells most searches apart from the disk. The run stays right, and each search of it reads.
@@ -214,7 +162,7 @@ impl Run {
 
     /// Bytes of disk.
     pub fn disk_bytes(&self) -> u64 {
-        self.disk_bytes
+        self.file.disk_bytes()
     }
 }
 
@@ -291,13 +239,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let entries: Entries = (0..1_000).map(|hash| (hash, vec![vec![1; 100]])).collect();
         let run = written(directory.path(), &entries);
-        let at = run.blocks[3].offset + 50;
-        let mut byte = [0];
-        run.file.read_exact_at(&mut byte, at).unwrap();
-        run.file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+        let offset = run.blocks[3].blob.offset;
+        run.file.flip(offset + 50, 4);
         assert!(search(&run, [run.blocks[2].first_hash]).is_ok());
         let error = search(&run, [run.blocks[3].first_hash + 1]).unwrap_err();
-        assert!(error.to_string().contains(&format!("damaged at byte {}", run.blocks[3].offset)), "{error}");
+        assert!(error.to_string().contains(&format!("damaged at byte {offset}")), "{error}");
         assert_eq!(error.retry(), Retry::Backoff);
     }
 

@@ -135,7 +135,7 @@ impl PatternEngine {
             let known = self.partitions.iter_mut().find(|run| run.id == id);
             let partition =
                 known.ok_or_else(|| Error::Internal(format!("{}[{}] is not known", block.topic, block.partition)))?;
-            partition.push(&rows)?;
+            partition.push(rows)?;
             self.has_changed = true;
             return Ok(());
         }
@@ -151,6 +151,20 @@ impl PatternEngine {
         Ok(())
     }
 
+    /// Tries again to give patterns what they had no room for.
+    ///
+    /// # Errors
+    /// Those of the operators.
+    pub(crate) fn hand_over(&mut self) -> Result<()> {
+        self.has_changed = true;
+        self.partitions.iter_mut().try_for_each(PartitionRun::hand_over)
+    }
+
+    /// Which pattern has no room for what was read, and what to do about it.
+    pub(crate) fn full(&self) -> Option<&str> {
+        self.partitions.iter().find_map(PartitionRun::full)
+    }
+
     /// Moves each partition's time to what the progress taken so far allows.
     ///
     /// # Errors
@@ -158,7 +172,7 @@ impl PatternEngine {
     pub(crate) fn apply_watermarks(&mut self) -> Result<()> {
         for partition in &mut self.partitions {
             let position = self.inputs.get(partition.id.stream).and_then(|input| input.position(partition.id.number));
-            self.has_changed |= partition.apply_watermark(position.unwrap_or(0))?;
+            self.has_changed |= partition.apply_watermark(partition.taken(position.unwrap_or(0)))?;
         }
         Ok(())
     }
@@ -207,7 +221,7 @@ impl PatternEngine {
     pub(crate) fn positions(&self) -> Vec<(TopicPartition, i64)> {
         let position = |run: &PartitionRun| {
             let offset = self.inputs.get(run.id.stream)?.position(run.id.number)?;
-            Some((self.plan.validated(run.id)?, offset))
+            Some((self.plan.validated(run.id)?, run.taken(offset)))
         };
         self.partitions.iter().filter_map(position).collect()
     }

@@ -33,7 +33,7 @@ use crate::error::Result;
 use crate::run::context::{Context, outage};
 use crate::run::generations::{Generations, Role};
 use crate::run::positions::{self, Stand};
-use crate::run::process::ProcessStream;
+use crate::run::process::{FULL_PAUSE, ProcessStream, full_words};
 use crate::run::progress;
 use crate::run::results::ResultTopic;
 use crate::run::status::Drained;
@@ -236,11 +236,16 @@ impl<'a> Session<'a> {
         let since_emit = clock.elapsed().saturating_sub(self.emitted_at);
         let wait = self.stage.batch_interval.saturating_sub(since_emit).max(Duration::from_millis(1));
         let wait = if self.engine.has_changed { wait } else { wait.max(Duration::from_millis(20)) };
-        for block in self.reader.poll(model::limits::BATCH_RECORDS_MAX, wait)? {
-            self.engine.take(&block)?;
+        if self.engine.full().is_some() {
+            self.engine.hand_over()?;
+            self.stage.context.stop.wait(FULL_PAUSE);
+        } else {
+            for block in self.reader.poll(model::limits::BATCH_RECORDS_MAX, wait)? {
+                self.engine.take(&block)?;
+            }
         }
-        let outage = outage(&self.reader);
-        self.stage.context.status.set_trouble(&self.stage.name, outage);
+        let trouble = self.engine.full().map(full_words).or_else(|| outage(&self.reader));
+        self.stage.context.status.set_trouble(&self.stage.name, trouble);
         self.engine.apply_watermarks()?;
         if self.engine.has_changed && clock.elapsed().saturating_sub(self.emitted_at) >= self.stage.batch_interval {
             self.emit()?;

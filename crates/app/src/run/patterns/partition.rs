@@ -32,6 +32,10 @@ pub(crate) struct PartitionRun {
     pub(crate) patterns: Vec<PatternRun>,
     /// Whether all that was taken is in the last snapshot.
     pub(crate) is_saved: bool,
+    /// Rows that were read and that not all patterns have taken: there are some only while a pattern is full.
+    waiting: VecDeque<Rows>,
+    /// The pattern that has no room for the first of them, in words.
+    full: Option<String>,
     /// Announced and not applied: validated offset to have taken, and the watermark that then holds.
     announced: VecDeque<(i64, Option<i64>)>,
     /// Least distance of two that are kept.
@@ -55,7 +59,16 @@ impl PartitionRun {
             let operator = PatternOperator::new(topic.query.clone(), options)?;
             patterns.push(PatternRun { operator, result, taken: Taken::NOTHING, is_restored: false });
         }
-        Ok(Self { id, patterns, is_saved: true, announced: VecDeque::new(), announced_gap: 0, settled: None })
+        Ok(Self {
+            id,
+            patterns,
+            is_saved: true,
+            waiting: VecDeque::new(),
+            full: None,
+            announced: VecDeque::new(),
+            announced_gap: 0,
+            settled: None,
+        })
     }
 
     /// Settles where its patterns read from in a partition with these offsets: one that is new begins with the first record that is there.
@@ -79,19 +92,46 @@ impl PartitionRun {
         self.patterns.iter().map(|pattern| pattern.taken).min_by_key(|taken| taken.next_offset)
     }
 
+    /// Takes rows. Where a pattern has no room for them, they wait, and [`full`](Self::full) says so.
+    pub(crate) fn push(&mut self, rows: Rows) -> Result<()> {
+        self.waiting.push_back(rows);
+        self.hand_over()
+    }
+
     /// Gives rows to the patterns that haven't taken them yet.
-    pub(crate) fn push(&mut self, rows: &Rows) -> Result<()> {
-        for pattern in self.patterns.iter_mut().filter(|pattern| pattern.taken.next_offset < rows.next_offset) {
-            let first_new = rows.offsets.partition_point(|&offset| offset < pattern.taken.next_offset);
-            let count = rows.offsets.len() - first_new;
-            if count > 0 {
-                let raw_offsets = rows.raw_offsets.get(first_new..).unwrap_or_default();
-                pattern.operator.push(&rows.batch.slice(first_new, count), raw_offsets)?;
+    pub(crate) fn hand_over(&mut self) -> Result<()> {
+        self.full = None;
+        while let Some(rows) = self.waiting.front() {
+            for pattern in self.patterns.iter_mut().filter(|pattern| pattern.taken.next_offset < rows.next_offset) {
+                let first_new = rows.offsets.partition_point(|&offset| offset < pattern.taken.next_offset);
+                let count = rows.offsets.len() - first_new;
+                if count > 0 {
+                    let raw_offsets = rows.raw_offsets.get(first_new..).unwrap_or_default();
+                    match pattern.operator.push(&rows.batch.slice(first_new, count), raw_offsets) {
+                        Err(error) if error.is_full() => {
+                            self.full = Some(error.to_string());
+                            return Ok(());
+                        }
+                        pushed => pushed?,
+                    }
+                }
+                pattern.taken = Taken { next_offset: rows.next_offset, last_raw_offset: rows.last_raw_offset };
             }
-            pattern.taken = Taken { next_offset: rows.next_offset, last_raw_offset: rows.last_raw_offset };
+            self.waiting.pop_front();
+            self.is_saved = false;
         }
-        self.is_saved = false;
         Ok(())
+    }
+
+    /// Which pattern has no room for what was read, and what to do about it.
+    pub(crate) fn full(&self) -> Option<&str> {
+        self.full.as_deref()
+    }
+
+    /// Next validated offset that not all patterns have taken, of a partition that has been read up to one.
+    pub(crate) fn taken(&self, read: i64) -> i64 {
+        let first = self.waiting.front().map(|rows| rows.offsets.first().copied().unwrap_or(rows.next_offset));
+        first.unwrap_or(read)
     }
 
     /// Takes an announcement of the progress topic.
@@ -161,6 +201,8 @@ mod tests {
             id: PartitionId { stream: 0, number: 0 },
             patterns: Vec::new(),
             is_saved: true,
+            waiting: VecDeque::new(),
+            full: None,
             announced: VecDeque::new(),
             announced_gap: 0,
             settled: None,

@@ -162,6 +162,7 @@ mod tests {
                 results: vec![result.clone()],
                 references: references.newest(),
                 state_bytes_max: 1_000_000,
+                spill: None,
             };
             let mut query = QueryRun::new(&plan, &MemorySchemas::default(), &result).unwrap();
             query.taken = vec![Taken { next_offset: offset, last_raw_offset: offset - 1 }];

@@ -2,18 +2,18 @@
 //!
 //! `mod` drives it from Kafka, and `harness` from the log of a test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use model::{RecordBlock, Schemas, TopicId, TopicPartition};
-use process::ReferenceData;
+use process::{ReferenceData, Spill};
 
 use super::checkpoint;
-use super::input::StreamInput;
+use super::input::{Rows, StreamInput};
 use super::queries::QueryRun;
 use super::watermarks::Watermarks;
 use super::{NAME, ProcessStream};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::run::progress;
 use crate::run::results::ResultTopic;
 use crate::run::sink::RecordSink;
@@ -26,8 +26,10 @@ pub(crate) struct ProcessPlan {
     pub(crate) streams: Vec<ProcessStream>,
     pub(crate) results: Vec<ResultTopic>,
     pub(crate) references: BTreeMap<String, Arc<ReferenceData>>,
-    /// Cap of the state of one query.
+    /// Cap of the state of one query in memory.
     pub(crate) state_bytes_max: usize,
+    /// Moves groups to the disk; `None` to wait until there is room.
+    pub(crate) spill: Option<Spill>,
 }
 
 /// The queries of a project with their inputs and time.
@@ -42,6 +44,10 @@ pub(crate) struct Engine {
     pub(crate) inputs: Vec<StreamInput>,
     pub(crate) watermarks: Watermarks,
     pub(crate) queries: Vec<QueryRun>,
+    /// Rows that were read and that not all queries have taken, each with the number of its input: there are some only while a query is full.
+    waiting: VecDeque<(usize, Rows)>,
+    /// The query that has no room for the first of them, in words.
+    full: Option<String>,
     /// Positions up to which an earlier run may have read, and published.
     replay_up_to: Option<BTreeMap<TopicPartition, i64>>,
     /// Whether something may have to be published since the last emission.
@@ -86,6 +92,8 @@ impl Engine {
             inputs: Vec::new(),
             watermarks: Watermarks::default(),
             queries,
+            waiting: VecDeque::new(),
+            full: None,
             replay_up_to: None,
             has_changed: false,
             is_saved: true,
@@ -140,14 +148,10 @@ impl Engine {
     /// # Errors
     /// `Position` when records are missing or aren't what validation writes; those of the operators.
     pub(crate) fn take(&mut self, block: &RecordBlock) -> Result<()> {
-        if let Some(input) = self.inputs.iter_mut().find(|input| input.reads(&block.topic)) {
+        if let Some((at, input)) = self.inputs.iter_mut().enumerate().find(|(_, input)| input.reads(&block.topic)) {
             let rows = input.decode(block, &*self.schemas)?;
-            for query in self.queries.iter_mut().filter(|query| query.stream() == input.stream()) {
-                query.push(&rows)?;
-            }
-            self.has_changed = true;
-            self.is_saved = false;
-            return Ok(());
+            self.waiting.push_back((at, rows));
+            return self.hand_over();
         }
         let stream = self.plan.streams.iter().find(|stream| *stream.topics.progress == *block.topic);
         if let Some(stream) = stream {
@@ -158,15 +162,59 @@ impl Engine {
         Ok(())
     }
 
+    /// Gives the queries the rows that were read. Where one has no room, they wait, and [`full`](Self::full) says so: publishing may make room.
+    ///
+    /// # Errors
+    /// Those of the operators.
+    pub(crate) fn hand_over(&mut self) -> Result<()> {
+        self.full = None;
+        while let Some((at, rows)) = self.waiting.front() {
+            let stream = self.inputs.get(*at).map(StreamInput::stream);
+            for query in self.queries.iter_mut().filter(|query| Some(query.stream()) == stream) {
+                match query.push(rows) {
+                    Err(Error::Process(error)) if error.is_full() => {
+                        self.full = Some(error.to_string());
+                        return Ok(());
+                    }
+                    pushed => pushed?,
+                }
+            }
+            self.waiting.pop_front();
+            self.has_changed = true;
+            self.is_saved = false;
+        }
+        Ok(())
+    }
+
+    /// Which query has no room for what was read, and what to do about it.
+    pub(crate) fn full(&self) -> Option<&str> {
+        self.full.as_deref()
+    }
+
+    /// Next validated offset of each partition of an input that not all queries have taken.
+    fn taken(&self, at: usize, input: &StreamInput) -> Vec<i64> {
+        let mut positions = input.positions();
+        // From the newest on, so that the oldest of each partition is what stays.
+        for (_, rows) in self.waiting.iter().rev().filter(|(other, _)| *other == at) {
+            let first = rows.offsets.first().copied().unwrap_or(rows.next_offset);
+            let position = usize::try_from(rows.partition).ok().and_then(|partition| positions.get_mut(partition));
+            if let Some(position) = position {
+                *position = first;
+            }
+        }
+        positions
+    }
+
     /// Moves the queries' time to what the progress taken so far allows.
     ///
     /// # Errors
     /// Those of the operators.
     pub(crate) fn apply_watermarks(&mut self) -> Result<()> {
-        for input in &self.inputs {
-            let Some(watermark_us) = self.watermarks.apply(input.stream(), &input.positions()) else { continue };
+        for (at, input) in self.inputs.iter().enumerate() {
+            let taken = self.taken(at, input);
+            let Some(watermark_us) = self.watermarks.apply(input.stream(), &taken) else { continue };
             for query in self.queries.iter_mut().filter(|query| query.stream() == input.stream()) {
-                if query.advance(watermark_us, &input.positions())? {
+                if query.advance(watermark_us, &taken)? {
                     self.has_changed = true;
                     self.is_saved = false;
                 }
@@ -202,9 +250,12 @@ impl Engine {
         Ok(has_sent)
     }
 
-    /// Next validated offset of each partition.
+    /// Next validated offset of each partition that not all queries have taken.
     pub(crate) fn positions(&self) -> impl Iterator<Item = (TopicPartition, i64)> + '_ {
-        self.inputs.iter().flat_map(StreamInput::topic_positions)
+        self.inputs.iter().enumerate().flat_map(|(at, input)| {
+            let partitions = input.topic_positions().map(|(partition, _)| partition);
+            partitions.zip(self.taken(at, input))
+        })
     }
 
     /// The bytes of a snapshot. It may be saved once what was emitted before has arrived.

@@ -49,8 +49,15 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 const EMIT_PAUSE: u32 = 4;
 /// Longest such pause.
 const EMIT_EVERY_MAX: Duration = Duration::from_secs(1);
+/// Pause between two tries to give rows to a query that has no room.
+pub(crate) const FULL_PAUSE: Duration = Duration::from_millis(200);
 /// Bytes fetched ahead for a generation that fills: several may do so at once.
 const FILL_QUEUED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What people are told of a query that has no room.
+pub(crate) fn full_words(full: &str) -> String {
+    format!("{full}. Until there is room nothing more is read, and nothing is lost")
+}
 
 /// The stage that fills a generation.
 fn filler(result: &ResultTopic) -> String {
@@ -234,14 +241,18 @@ impl<'a> Session<'a> {
         let since_emit = clock.elapsed().saturating_sub(self.emitted_at);
         let wait = self.emit_every.saturating_sub(since_emit).max(Duration::from_millis(1));
         let wait = if self.engine.has_changed { wait } else { wait.max(Duration::from_millis(20)) };
-        for block in self.reader.poll(model::limits::BATCH_RECORDS_MAX, wait)? {
-            self.engine.take(&block)?;
-            if let Some(takeover) = &mut self.takeover {
-                takeover.read(&block);
+        if self.engine.full().is_some() {
+            self.make_room()?;
+        } else {
+            for block in self.reader.poll(model::limits::BATCH_RECORDS_MAX, wait)? {
+                self.engine.take(&block)?;
+                if let Some(takeover) = &mut self.takeover {
+                    takeover.read(&block);
+                }
             }
         }
-        let outage = outage(&self.reader);
-        self.stage.context.status.set_trouble(&self.stage.name, outage);
+        let trouble = self.engine.full().map(full_words).or_else(|| outage(&self.reader));
+        self.stage.context.status.set_trouble(&self.stage.name, trouble);
         self.engine.apply_watermarks()?;
         if self.engine.has_changed && clock.elapsed().saturating_sub(self.emitted_at) >= self.emit_every {
             self.emit()?;
@@ -252,6 +263,16 @@ impl<'a> Session<'a> {
         if !self.engine.is_saved && clock.elapsed().saturating_sub(self.saved_at) >= self.stage.checkpoint_interval {
             self.emit()?;
             self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Publishes what may make room, such as windows that are over, and tries again; then waits a moment if that didn't do.
+    fn make_room(&mut self) -> Result<()> {
+        self.emit()?;
+        self.engine.hand_over()?;
+        if self.engine.full().is_some() {
+            self.stage.context.stop.wait(FULL_PAUSE);
         }
         Ok(())
     }

@@ -50,7 +50,11 @@ pub(crate) struct QueryRun {
 
 impl QueryRun {
     pub(crate) fn new(plan: &ProcessPlan, schemas: &dyn Schemas, result: &ResultTopic) -> Result<Self> {
-        let options = OperatorOptions { generation: result.generation, state_bytes_max: plan.state_bytes_max };
+        let options = OperatorOptions {
+            generation: result.generation,
+            state_bytes_max: plan.state_bytes_max,
+            spill: plan.spill.clone(),
+        };
         let operator = QueryOperator::new(result.query.clone(), &plan.references, options)?;
         let stream = plan.streams.iter().find(|stream| stream.name == result.query.stream);
         let stream = stream.ok_or_else(|| Error::Internal(format!("query {} reads no stream", result.query.name)))?;
@@ -95,10 +99,10 @@ impl QueryRun {
         self.taken.iter().map(|taken| taken.next_offset).collect()
     }
 
-    /// Takes the rows that it hasn't taken yet.
+    /// Takes the rows that it hasn't taken yet. After an error for want of room, what was taken stays so, and the rows may be given again.
     pub(crate) fn push(&mut self, rows: &Rows) -> Result<()> {
         let index = usize::try_from(rows.partition).unwrap_or(usize::MAX);
-        let Some(taken) = self.taken.get_mut(index) else {
+        let Some(taken) = self.taken.get(index).copied() else {
             return Err(Error::Internal(format!(
                 "partition {} of {} is not known",
                 rows.partition, self.result.query.stream
@@ -108,7 +112,6 @@ impl QueryRun {
             return Ok(());
         }
         let mut from = rows.offsets.partition_point(|&offset| offset < taken.next_offset);
-        *taken = Taken { next_offset: rows.next_offset, last_raw_offset: rows.last_raw_offset };
         while let Some(&offset) = rows.offsets.get(from) {
             let change = self.select_versions(rows.partition, offset)?;
             let until = change.map_or(rows.offsets.len(), |change| rows.offsets.partition_point(|&at| at < change));
@@ -116,8 +119,18 @@ impl QueryRun {
             let batch = rows.batch.slice(from, until - from);
             self.operator.push(&batch, &Source { partition: rows.partition, raw_offsets })?;
             from = until;
+            if let (Some(&next_offset), Some(&last_raw_offset)) = (rows.offsets.get(until), raw_offsets.last()) {
+                self.set_taken(index, Taken { next_offset, last_raw_offset });
+            }
         }
+        self.set_taken(index, Taken { next_offset: rows.next_offset, last_raw_offset: rows.last_raw_offset });
         Ok(())
+    }
+
+    fn set_taken(&mut self, partition: usize, to: Taken) {
+        if let Some(taken) = self.taken.get_mut(partition) {
+            *taken = to;
+        }
     }
 
     /// Brings the versions of the joined tables to those of a row. Gives the offset up to which they apply, if there is one.
@@ -156,14 +169,28 @@ impl QueryRun {
 
     /// Queues what changed since the last emission; true if there was something.
     pub(crate) fn emit(&mut self, writer: &impl RecordSink) -> Result<bool> {
-        let emission = self.operator.emit()?;
-        self.publish(writer, &emission)
+        self.publish_all(writer, QueryOperator::emit)
     }
 
     /// As [`QueryRun::emit`], with the present content of windows that are still open.
     pub(crate) fn drain(&mut self, writer: &impl RecordSink) -> Result<bool> {
-        let emission = self.operator.drain()?;
-        self.publish(writer, &emission)
+        self.publish_all(writer, QueryOperator::drain)
+    }
+
+    /// Publishes all that there is, a part at a time.
+    fn publish_all(
+        &mut self,
+        writer: &impl RecordSink,
+        next: fn(&mut QueryOperator) -> process::Result<Emission>,
+    ) -> Result<bool> {
+        let mut has_sent = false;
+        loop {
+            let emission = next(&mut self.operator)?;
+            has_sent |= self.publish(writer, &emission)?;
+            if emission.is_empty() {
+                return Ok(has_sent);
+            }
+        }
     }
 
     fn publish(&mut self, writer: &impl RecordSink, emission: &Emission) -> Result<bool> {

@@ -79,6 +79,7 @@ impl SessionAggregation {
     /// Notes a session as published and its other starts as to be deleted.
     fn settle(&mut self, number: u32, passes: bool, is_final: bool, version: Version, deletes: &mut Deletes) {
         let key = self.table.sessions[number as usize].key;
+        let is_replaying = self.is_replaying;
         self.table.update(number, |session| {
             let mut starts = std::mem::take(&mut session.standing);
             if is_final {
@@ -90,6 +91,10 @@ impl SessionAggregation {
             if passes {
                 starts.retain(|start| *start != session.start_us);
                 session.standing.push(session.start_us);
+            }
+            if is_replaying {
+                // Before the restart it may have been published with as many rows as it has now: once more when all are there.
+                session.replayed.extend(&starts);
             }
             deletes.keys.extend(std::iter::repeat_n(key, starts.len()));
             deletes.versions.extend(std::iter::repeat_n(version, starts.len()));

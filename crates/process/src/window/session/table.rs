@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::accumulator::Accumulator;
 use crate::error::Cause;
-use crate::window::table::KeyTable;
+use crate::window::key_table::KeyTable;
 
 /// Merged and closed sessions leave holes; they are closed up when there are this many and most are holes.
 const HOLES_MIN: usize = 1024;

@@ -1,0 +1,190 @@
+//! Records a second on one core: each operator, and how windows grow with keys, open windows, and windows per row.
+//!
+//! `cargo bench -p process`; a part by its name, as in `cargo bench -p process -- keys`.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::{ArrayRef, Decimal128Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use process::{OperatorOptions, QueryOperator, ReferenceData, Source, Spill};
+use sql::{Catalog, ReferenceTable, StreamTable};
+
+const ROWS: usize = 8_192;
+const SECOND: i64 = 1_000_000;
+/// 3,000 records a second of event time.
+const US_PER_ROW: i64 = 333;
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("event_time", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
+        Field::new("account", DataType::Utf8, false),
+        Field::new("amount", DataType::Decimal128(12, 2), false),
+    ]))
+}
+
+/// Accounts with a country each.
+fn accounts(count: u64) -> Arc<ReferenceData> {
+    let fields = vec![Field::new("id", DataType::Utf8, false), Field::new("country", DataType::Utf8, false)];
+    let ids: StringArray = (0..count).map(|key| Some(account(key))).collect();
+    let countries: StringArray = (0..count).map(|key| Some(format!("country {}", key % 50))).collect();
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![Arc::new(ids), Arc::new(countries)]).unwrap();
+    Arc::new(ReferenceData::new("accounts", 1, rows, vec!["id".into()]).unwrap())
+}
+
+fn account(key: u64) -> String {
+    format!("account-{key:08}")
+}
+
+/// A stream of records without end: keys in an order that no cache likes, times that go on.
+struct Load {
+    operator: QueryOperator,
+    keys: u64,
+    row: i64,
+    us_per_row: i64,
+    published: u64,
+}
+
+impl Load {
+    fn new(text: &str, keys: u64, us_per_row: i64, memory_bytes: Option<usize>) -> Self {
+        let table = accounts(1_000);
+        let stream = StreamTable { schema: schema(), event_time: "event_time".into(), key: "account".into() };
+        let joined = ReferenceTable { schema: table.batch().schema(), key: vec!["id".into()], has_validity: false };
+        let catalog =
+            Catalog { streams: [("payments".into(), stream)].into(), references: [("accounts".into(), joined)].into() };
+        let query = Arc::new(sql::compile("bench", text, &catalog).expect("it compiles"));
+        let tables = BTreeMap::from([("accounts".to_owned(), table)]);
+        let spill = memory_bytes.map(|bytes_max| Spill { directory: std::env::temp_dir().into(), bytes_max });
+        let options = OperatorOptions { state_bytes_max: 16 << 30, spill, ..OperatorOptions::default() };
+        let operator = QueryOperator::new(query, &tables, options).expect("it starts");
+        Self { operator, keys, row: 0, us_per_row, published: 0 }
+    }
+
+    /// One batch, and its rows' offsets.
+    fn batch(&mut self) -> (RecordBatch, Vec<i64>) {
+        let rows = self.row..self.row + ROWS as i64;
+        self.row = rows.end;
+        let keys: Vec<u64> =
+            rows.clone().map(|row| (row.unsigned_abs() % self.keys) * 618_033_989 % self.keys).collect();
+        let times: Vec<i64> = rows.clone().map(|row| row * self.us_per_row).collect();
+        let amounts: Decimal128Array = keys.iter().map(|key| Some(i128::from(*key) % 10_000)).collect();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
+            Arc::new(keys.iter().map(|key| Some(account(*key))).collect::<StringArray>()),
+            Arc::new(amounts.with_precision_and_scale(12, 2).unwrap()),
+        ];
+        (RecordBatch::try_new(schema(), columns).unwrap(), rows.collect())
+    }
+
+    /// Takes a batch, moves the watermark to five seconds before its end, and publishes.
+    fn take(&mut self, (batch, raw_offsets): &(RecordBatch, Vec<i64>)) {
+        self.operator.push(batch, &Source { partition: 0, raw_offsets }).unwrap();
+        self.operator.advance(self.row * self.us_per_row - 5 * SECOND).unwrap();
+        loop {
+            let emission = self.operator.emit().unwrap();
+            self.published += emission.versions.len() as u64;
+            if emission.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+fn measure(criterion: &mut Criterion, group: &str, name: &str, mut load: Load, warm_up_rows: u64) {
+    while load.row.unsigned_abs() < warm_up_rows {
+        let batch = load.batch();
+        load.take(&batch);
+    }
+    let mut benches = criterion.benchmark_group(group);
+    benches.throughput(Throughput::Elements(ROWS as u64)).sample_size(10);
+    benches.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
+    benches.bench_function(BenchmarkId::from_parameter(name), |bench| {
+        // Making the batch isn't measured.
+        bench.iter_custom(|rounds| {
+            let mut took = Duration::ZERO;
+            for _ in 0..rounds {
+                let batch = load.batch();
+                #[allow(clippy::disallowed_methods, reason = "a bench measures time")]
+                let start = std::time::Instant::now();
+                load.take(&batch);
+                took += start.elapsed();
+            }
+            took
+        });
+    });
+    benches.finish();
+}
+
+const TOTALS: &str = "account, count(*) AS n, sum(amount) AS total";
+
+/// Each operator over 1,000 keys.
+fn operators(criterion: &mut Criterion) {
+    let window = "window(event_time, '10 seconds')";
+    let queries = [
+        ("filter and projection", "SELECT account, amount * 2 AS twice FROM payments WHERE amount > 50".to_owned()),
+        (
+            "join",
+            "SELECT p.account, a.country, p.amount FROM payments AS p JOIN accounts AS a ON p.account = a.id"
+                .to_owned(),
+        ),
+        ("tumbling, final", format!("--! emit: final\nSELECT {TOTALS} FROM payments GROUP BY {window}, account")),
+        ("tumbling, changes", format!("SELECT {TOTALS} FROM payments GROUP BY {window}, account")),
+        (
+            "session",
+            format!(
+                "--! emit: final\nSELECT {TOTALS} FROM payments GROUP BY session_window(event_time, '5 seconds'), account"
+            ),
+        ),
+    ];
+    for (name, text) in &queries {
+        measure(criterion, "operators", name, Load::new(text, 1_000, US_PER_ROW, None), 50_000);
+    }
+}
+
+fn in_an_hour(slide: &str) -> String {
+    format!("--! emit: final\nSELECT {TOTALS} FROM payments GROUP BY window(event_time, '1 hour', '{slide}'), account")
+}
+
+/// A window of an hour that has all of its keys, in memory; and with a tenth of the memory that they take.
+fn keys(criterion: &mut Criterion) {
+    for keys in [1_000, 10_000, 100_000, 1_000_000, 10_000_000_u64] {
+        // No window ends meanwhile.
+        let load = |memory| Load::new(&in_an_hour("1 hour"), keys, 2, memory);
+        measure(criterion, "keys", &keys.to_string(), load(None), keys);
+        if (100_000..10_000_000).contains(&keys) {
+            let memory = usize::try_from(keys).unwrap_or(0) * 9;
+            measure(criterion, "keys, nine tenths on the disk", &keys.to_string(), load(Some(memory)), keys);
+        }
+    }
+}
+
+/// Windows of 10 seconds that the rows of one batch lie in.
+fn windows(criterion: &mut Criterion) {
+    let text =
+        format!("--! emit: final\nSELECT {TOTALS} FROM payments GROUP BY window(event_time, '10 seconds'), account");
+    for windows in [1, 10, 100, 1_000] {
+        let us_per_row = windows * 10 * SECOND / ROWS as i64;
+        measure(
+            criterion,
+            "windows in a batch",
+            &windows.to_string(),
+            Load::new(&text, 1_000, us_per_row, None),
+            50_000,
+        );
+    }
+}
+
+/// An hour by ever smaller slides: windows per row.
+fn slides(criterion: &mut Criterion) {
+    for (name, slide) in
+        [("1", "1 hour"), ("4", "15 minutes"), ("60", "1 minute"), ("360", "10 seconds"), ("3600", "1 second")]
+    {
+        measure(criterion, "windows per row", name, Load::new(&in_an_hour(slide), 100, US_PER_ROW, None), 50_000);
+    }
+}
+
+criterion_group!(benches, operators, keys, windows, slides);
+criterion_main!(benches);
