@@ -35,7 +35,7 @@ fn postgresql_killed_twice_under_load_loses_and_repeats_nothing() {
         testkit::wait_for("a new server", Duration::from_secs(60), || {
             project.postmaster().filter(|&id| id != killed).map(|_| ())
         });
-        assert!(pipeline.is_running(), "{}", pipeline.tail());
+        pipeline.assert_running();
     }
     let generated = common::end(generator);
     project.wait_for_value(count, &generated.to_string(), Duration::from_secs(90));

@@ -51,7 +51,7 @@ fn wait_for_more(what: &str, more: i64, mut count: impl FnMut() -> i64) {
 /// Ends the generator and the pipeline, and asserts the truth, with `more` records that didn't come from the generator.
 fn finish(project: &ProjectDir, generator: Supervised, mut pipeline: Supervised, more: u64) -> serde_json::Value {
     let generated = common::end(generator);
-    assert!(pipeline.is_running(), "{}", pipeline.tail());
+    pipeline.assert_running();
     pipeline.signal(Signal::SIGTERM);
     assert_eq!(pipeline.wait(PATIENCE).code(), Some(0), "{}", pipeline.tail());
     common::assert_nothing_is_lost(project, generated + more)
@@ -113,7 +113,7 @@ fn broker_and_registry_killed_under_load() {
     let decided = "SELECT (SELECT count(*) FROM bi.payments_enriched WHERE transaction_id LIKE 'by-hand%'),
         (SELECT count(*) FROM ops.rejected_records WHERE reason = 'unknown_schema')";
     assert_eq!(project.sql_value(decided), "0,0", "what the registry has to say is waited for");
-    assert!(pipeline.is_running(), "{}", pipeline.tail());
+    pipeline.assert_running();
     registry_process = registry();
     project.wait_for_value(decided, "1,1", PATIENCE);
 
@@ -123,7 +123,8 @@ fn broker_and_registry_killed_under_load() {
     wait_for_more("rows in PostgreSQL", 1, || count(&project, "bi.payments_enriched"));
     let summary = finish(&project, generator, pipeline, 2);
     assert_eq!(summary["rejected"]["unknown_schema"], 1, "{summary}");
-    assert!(broker_process.is_running() && registry_process.is_running());
+    broker_process.assert_running();
+    registry_process.assert_running();
 }
 
 /// Memory that a process has, in megabytes.
@@ -150,7 +151,7 @@ fn apache_kafka_and_postgresql_away_under_load() {
     wait_for_more("validated records while PostgreSQL is away", 6_000, validated);
     wait_for_more("results while PostgreSQL is away", 3_000, results);
     assert!(resident_mb(&pipeline) < memory_mb + 300, "from {memory_mb} MB to {} MB", resident_mb(&pipeline));
-    assert!(pipeline.is_running(), "{}", pipeline.tail());
+    pipeline.assert_running();
     let waiting = results();
     postgres.start();
     testkit::wait_for("the store to catch up", PATIENCE, || {

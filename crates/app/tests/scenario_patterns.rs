@@ -277,7 +277,7 @@ fn sharer(project: &ProjectDir) -> Supervised {
 fn wait_for_partitions(process: &mut Supervised, partitions: usize) {
     let wanted = format!("partitions={partitions}");
     testkit::wait_for(&format!("a process with {partitions} partitions"), DEADLINE, || {
-        assert!(process.is_running(), "{}", process.tail());
+        process.assert_running();
         let starts = process.stderr().into_iter().rfind(|line| line.contains("the patterns stage starts"));
         starts.is_some_and(|line| line.contains(&wanted)).then_some(())
     });

@@ -81,6 +81,17 @@ impl Supervised {
         self.child.try_wait().expect("the process can be asked").is_none()
     }
 
+    /// Asserts that it is still running.
+    ///
+    /// # Panics
+    /// When it has ended; the message holds how, and the end of its output.
+    pub fn assert_running(&mut self) {
+        if !self.is_running() {
+            let status = self.wait(Duration::ZERO);
+            panic!("{} ended: {status}; {}", self.name, self.tail());
+        }
+    }
+
     /// Waits for its end.
     ///
     /// # Panics
@@ -119,8 +130,7 @@ impl Supervised {
             if let Some(line) = found {
                 return line;
             }
-            let running = self.is_running();
-            assert!(running, "{} ended; {}", self.name, self.tail());
+            self.assert_running();
             assert!(start.elapsed() < deadline, "{} said nothing in {deadline:?}; {}", self.name, self.tail());
             std::thread::sleep(Duration::from_millis(20));
         }
