@@ -11,6 +11,7 @@
 mod admin;
 mod connection;
 mod error;
+mod leader_discovery;
 mod member;
 mod partitioner;
 mod reader;
