@@ -12,7 +12,7 @@ use crate::diagnostic::Diagnostic;
 use crate::expression::Expression;
 use crate::kernel::number_text;
 use crate::lower::NORMALIZE;
-use crate::plan::{AggregateFunction, Query, Window};
+use crate::plan::{Aggregate, Emit, Query, Window};
 use crate::typed::{Kind, Typed};
 use crate::types;
 
@@ -22,43 +22,19 @@ pub const OWN_PREFIX: &str = "__ts_";
 /// What of a query Apache Spark would not compute as the local engine does: each with its place, the reason and what to write instead.
 /// Patterns aren't looked at, since they run in Tillstream's own stage.
 pub fn refusals(query: &Query) -> Vec<Diagnostic> {
-    let Query { joins, row_schema, filter, aggregate, having, output, pattern, .. } = query;
+    let Query { options, joins, row_schema, filter, aggregate, having, output, pattern, .. } = query;
     if pattern.is_some() {
         return Vec::new();
     }
     let mut found = Vec::new();
-    for join in joins {
-        if join.as_of.is_some() {
-            let span = join.stream_keys.first().map_or(0..0, |key| key.tree().span.clone());
-            let message = format!(
-                "rows of `{}` are valid for a time, and Apache Spark can't join with such rows yet",
-                join.reference
-            );
-            found.push(Diagnostic::new(span, message).with_help(
-                "use `engine: local`, or a table with one row per key, without `valid_from` and `valid_to`",
-            ));
-        }
-    }
     let grouped = aggregate.iter().flat_map(|aggregate| {
         let arguments = aggregate.calls.iter().flat_map(|call| call.argument.iter().chain(&call.order));
         aggregate.keys.iter().map(|(_, key)| key).chain(arguments)
     });
-    let of_joins = joins.iter().flat_map(|join| &join.stream_keys);
+    let of_joins = joins.iter().flat_map(|join| join.stream_keys.iter().chain(&join.as_of));
     let expressions = output.iter().map(|(_, value)| value).chain(of_joins).chain(filter).chain(grouped).chain(having);
     found.extend(expressions.flat_map(refusals_of));
-    if let Some(Window::Session(window)) = aggregate.as_ref().and_then(|aggregate| aggregate.window.as_ref()) {
-        let span = window.time.tree().span.clone();
-        found.push(
-            Diagnostic::new(span, "sessions aren't computed on Apache Spark yet").with_help("use `engine: local`"),
-        );
-    }
-    for call in aggregate.iter().flat_map(|aggregate| &aggregate.calls) {
-        if let Some(reason) = refusal_of_aggregate(call.function) {
-            let span = call.argument.as_ref().map_or(0..0, |argument| argument.tree().span.clone());
-            let message = format!("`{}` isn't computed on Apache Spark yet: {reason}", call.function.name());
-            found.push(Diagnostic::new(span, message).with_help("use `engine: local`"));
-        }
-    }
+    found.extend(aggregate.iter().flat_map(|aggregate| refusals_of_sessions(aggregate, options.emit)));
     let names = row_schema.fields().iter().map(|field| field.name()).chain(output.iter().map(|(name, _)| name));
     if let Some(name) = names.into_iter().find(|name| name.starts_with(OWN_PREFIX)) {
         let message = format!("the column `{name}` begins with {OWN_PREFIX} as Tillstream's own do on Apache Spark");
@@ -119,9 +95,27 @@ fn refusal_of_node(tree: &Typed) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// Why an aggregate isn't computed on Spark, if it isn't.
-fn refusal_of_aggregate(function: AggregateFunction) -> Option<&'static str> {
-    function.needs_places().then_some("it goes by the positions of rows, which aren't printed there")
+/// What Spark's streams can't do with sessions.
+fn refusals_of_sessions(aggregate: &Aggregate, emit: Emit) -> Vec<Diagnostic> {
+    let Some(Window::Session(window)) = &aggregate.window else { return Vec::new() };
+    let mut found = Vec::new();
+    let mut refuse = |message: &str, help: &str| {
+        found.push(Diagnostic::new(window.time.tree().span.clone(), message).with_help(help));
+    };
+    if emit == Emit::Changes {
+        refuse(
+            "Apache Spark publishes a session once, when it is over, and has no way to publish how it changes",
+            "write `--! emit: final` above the query, or use `engine: local`",
+        );
+    }
+    let is_constant = |key: &Expression| key.tree().as_literal().is_some();
+    if aggregate.keys.iter().all(|(_, key)| is_constant(key)) {
+        refuse(
+            "Apache Spark computes no sessions over all rows of a stream together",
+            "group by a column beside the session, or use `engine: local`",
+        );
+    }
+    found
 }
 
 fn whole_digits((precision, scale): (u8, i8)) -> i16 {

@@ -138,6 +138,12 @@ impl ReferenceData {
         &self.load.batch
     }
 
+    /// For each row of [`batch`](Self::batch) the first time at which it is valid and the first at which it no longer is, in microseconds
+    /// since 1970; `None` if rows are valid always.
+    pub fn valid_us(&self) -> Option<(&[i64], &[i64])> {
+        self.load.intervals.as_ref().map(|intervals| (&*intervals.from_us, &*intervals.to_us))
+    }
+
     /// Columns of the key.
     pub fn key(&self) -> &[String] {
         &self.load.key

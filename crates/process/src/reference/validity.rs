@@ -21,8 +21,8 @@ pub struct Validity {
 /// The intervals of rows that are ordered by key and start.
 #[derive(Debug)]
 pub(crate) struct Intervals {
-    from_us: Vec<i64>,
-    to_us: Vec<i64>,
+    pub(super) from_us: Vec<i64>,
+    pub(super) to_us: Vec<i64>,
     /// Row after the last one of the same key.
     key_ends: Vec<u32>,
 }

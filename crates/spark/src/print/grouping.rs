@@ -6,7 +6,8 @@ use spark_connect_proto::relation::RelType;
 use spark_connect_proto::{Aggregate as AggregateRelation, Relation};
 use sql::spark::name;
 use sql::{
-    Aggregate, AggregateCall, AggregateFunction, Emit, Expression, FixedWindow, Query, WINDOW_END, WINDOW_START, Window,
+    Aggregate, AggregateCall, AggregateFunction, Emit, Expression, FixedWindow, Query, SOURCE_OFFSET, SOURCE_PARTITION,
+    SessionWindow, WINDOW_END, WINDOW_START, Window,
 };
 
 use super::{Read, own};
@@ -20,21 +21,13 @@ const ROWS: &str = "rows";
 /// Groups with the columns of the grouped batch, and the number of rows folded in.
 ///
 /// # Errors
-/// `Plan` for an aggregate or a window that isn't computed on Spark.
+/// `Plan` for an aggregate that goes by the places of rows in a grouping without a window, which the subset doesn't have.
 pub(super) fn groups(rows: Relation, query: &str, aggregate: &Aggregate) -> Result<Relation> {
     let Aggregate { window, keys, calls, grouped_schema: _ } = aggregate;
     let mut grouping = Vec::new();
     let mut columns = Vec::new();
     if let Some(window) = window {
-        let Window::Fixed(FixedWindow { time, size_us, slide_us, offset_us }) = window else {
-            let reason = "sessions aren't computed on Spark yet; use `engine: local`".to_owned();
-            return Err(Error::Plan { query: query.to_owned(), reason });
-        };
-        let text = format!(
-            "window({}, '{size_us} microseconds', '{slide_us} microseconds', '{offset_us} microseconds')",
-            time.to_spark()
-        );
-        grouping.push(named(&own(WINDOW), &text));
+        grouping.push(named(&own(WINDOW), &window_of(window)));
         let window = name(&own(WINDOW));
         columns.push((WINDOW_START.to_owned(), format!("{window}.start")));
         columns.push((WINDOW_END.to_owned(), format!("{window}.end")));
@@ -48,7 +41,7 @@ pub(super) fn groups(rows: Relation, query: &str, aggregate: &Aggregate) -> Resu
     let mut aggregates = vec![named(&own(ROWS), "count(1)")];
     for (index, call) in calls.iter().enumerate() {
         let own_name = own(&format!("call{index}"));
-        aggregates.push(named(&own_name, &aggregate_call(query, call)?));
+        aggregates.push(named(&own_name, &aggregate_call(query, call, window.as_ref())?));
         columns.push((call.name.clone(), name(&own_name)));
     }
     columns.push((own(ROWS), name(&own(ROWS))));
@@ -62,8 +55,33 @@ pub(super) fn groups(rows: Relation, query: &str, aggregate: &Aggregate) -> Resu
     Ok(project(relation(RelType::Aggregate(Box::new(aggregate))), &columns))
 }
 
-fn aggregate_call(query: &str, call: &AggregateCall) -> Result<String> {
-    let AggregateCall { function, argument, order: _, result: _, nullable: _, name } = call;
+/// Spark's expression for the window of a row.
+fn window_of(window: &Window) -> String {
+    match window {
+        Window::Fixed(FixedWindow { time, size_us, slide_us, offset_us }) => format!(
+            "window({}, '{size_us} microseconds', '{slide_us} microseconds', '{offset_us} microseconds')",
+            time.to_spark()
+        ),
+        Window::Session(SessionWindow { time, gap_us }) => {
+            format!("session_window({}, '{gap_us} microseconds')", time.to_spark())
+        }
+    }
+}
+
+fn aggregate_call(query: &str, call: &AggregateCall, window: Option<&Window>) -> Result<String> {
+    let AggregateCall { function, argument, order, result: _, nullable: _, name } = call;
+    let place = || {
+        let time = window.map(|window| window.time().to_spark()).ok_or_else(|| Error::Plan {
+            query: query.to_owned(),
+            reason: format!("`{name}` goes by event time, and its rows have none"),
+        })?;
+        Ok(format!("{time}, {}, {}", sql::spark::name(SOURCE_PARTITION), sql::spark::name(SOURCE_OFFSET)))
+    };
+    // Of rows with equal orders the place decides. A struct is never NULL by itself, and rows without an order have to be skipped.
+    let by_order = || {
+        let order = order.as_ref().map_or_else(|| "NULL".to_owned(), Expression::to_spark);
+        Ok(format!("CASE WHEN {order} IS NOT NULL THEN struct({order}, {}) END", place()?))
+    };
     let is_double = argument.as_ref().is_some_and(|argument| argument.data_type() == &DataType::Float64);
     let argument = argument.as_ref().map_or_else(|| "1".to_owned(), Expression::to_spark);
     match function {
@@ -92,8 +110,12 @@ fn aggregate_call(query: &str, call: &AggregateCall) -> Result<String> {
             let percentage = f64::from(*billionths) / 1e9;
             Ok(format!("percentile_approx({argument}, {percentage}D, {accuracy})"))
         }
-        AggregateFunction::MinBy | AggregateFunction::MaxBy | AggregateFunction::CollectList { .. } => {
-            Err(Error::Plan { query: query.to_owned(), reason: format!("`{name}` isn't computed on Spark yet") })
+        AggregateFunction::MinBy => Ok(format!("min_by({argument}, {})", by_order()?)),
+        AggregateFunction::MaxBy => Ok(format!("max_by({argument}, {})", by_order()?)),
+        AggregateFunction::CollectList { items_max } => {
+            let item = format!("struct({}, {argument} AS item)", place()?);
+            let items = format!("array_sort(collect_list(CASE WHEN {argument} IS NOT NULL THEN {item} END))");
+            Ok(format!("slice(transform({items}, placed -> placed.item), 1, {items_max})"))
         }
     }
 }
@@ -116,9 +138,13 @@ pub(super) fn results(
         }
         Some(having) => (groups, format!("NOT coalesce({}, FALSE)", having.to_spark())),
     };
+    // A row at the end of a session still belongs to it, one at the end of another window doesn't.
+    let is_session =
+        matches!(query.aggregate.as_ref().and_then(|grouped| grouped.window.as_ref()), Some(Window::Session(_)));
+    let is_over = if is_session { "<" } else { "<=" };
     let is_final = match (read, query.options.emit) {
         (Read::Batch { watermark_us: Some(us), .. } | Read::Records { watermark_us: Some(us), .. }, _) => {
-            format!("if({} <= timestamp_micros({us}L), '1', '0')", name(WINDOW_END))
+            format!("if({} {is_over} timestamp_micros({us}L), '1', '0')", name(WINDOW_END))
         }
         (Read::Stream { .. }, Emit::Final) => "'1'".to_owned(),
         (Read::Batch { .. } | Read::Records { .. }, _) | (Read::Stream { .. }, Emit::Changes) => "'0'".to_owned(),

@@ -67,8 +67,11 @@ pub enum Read {
 pub struct ReferenceRows {
     /// All rows.
     pub rows: RecordBatch,
-    /// Columns of the key, which is unique.
+    /// Columns of the key, which is unique at any time.
     pub key: Vec<String>,
+    /// Of each row the first time at which it is valid and the first at which it no longer is, in microseconds since 1970; `None` if rows
+    /// are valid always.
+    pub valid_us: Option<(Vec<i64>, Vec<i64>)>,
 }
 
 /// A printed query.
@@ -102,6 +105,7 @@ pub fn digest(
     digest.update(format!("{}{source:?}{read:?}{sink:?}{settings}", query.describe()));
     for table in query.joins.iter().filter_map(|join| references.get(&join.reference)) {
         digest.update(to_arrow_stream(&table.rows)?);
+        digest.update(format!("{:?}", table.valid_us));
     }
     let digest = digest.finalize();
     Ok(digest.iter().take(DIGEST_BYTES).fold(String::new(), |text, byte| format!("{text}{byte:02x}")))

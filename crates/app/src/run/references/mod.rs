@@ -29,7 +29,7 @@ mod topic;
 mod watch;
 
 pub(crate) use feed::{Feed, Loaded};
-pub(crate) use source::{file_options, is_own};
+pub(crate) use source::is_own;
 pub(crate) use watch::Watcher;
 
 use registry::Registry;
@@ -76,16 +76,21 @@ fn first_look(watcher: &mut Watcher, context: &Context) -> Result<()> {
     }
 }
 
-/// The project's tables in files, as they are now, for what runs once and without peers.
+/// The tables in files that the project's queries join, as they are now, for what runs once and without peers.
 ///
 /// # Errors
 /// `Project` for a table that can't be read, or that isn't in a file.
 pub(crate) fn of_files(project: &Project) -> Result<BTreeMap<String, Arc<ReferenceData>>> {
     let mut tables = BTreeMap::new();
-    for reference in &project.references {
+    let is_joined = |name: &str| {
+        let mut joins = project.queries.iter().flat_map(|query| &query.joins);
+        joins.any(|join| join.reference == name)
+    };
+    for reference in project.references.iter().filter(|reference| is_joined(&reference.name)) {
         let name = &reference.name;
         let ReferenceSource::File(path) = &reference.source else {
-            let message = "tests read reference tables from files; lay one over it by a profile";
+            let message =
+                "tests, and queries on Apache Spark, read reference tables from files: lay one over it by a profile";
             return Err(Error::Project(format!("reference table {name}: {message}")));
         };
         let rows = ingest::reference::load(path, &source::file_options(reference));

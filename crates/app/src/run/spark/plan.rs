@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use model::Schemas;
-use project::{Project, ReferenceSource};
+use process::ReferenceData;
+use project::Project;
 use spark::print::{Printed, Read, ReferenceRows, Sink, Source, WriterSchema};
 
 use super::{SparkStage, SparkStream, kafka_options};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::run::pipeline::PipelineStream;
-use crate::run::references::file_options;
+use crate::run::references;
 use crate::run::results::ResultTopic;
 
 /// A query as Spark runs it.
@@ -77,21 +78,16 @@ pub(crate) fn print(parts: &PlanParts<'_>, result: &ResultTopic, read: &Read) ->
     Ok(Plan { printed, sink, digest })
 }
 
-/// Loads the project's reference tables.
+/// The project's reference tables, which have to be in files.
+///
+/// # Errors
+/// `Project` for a table that isn't in a file, or can't be read.
 pub(crate) fn load_references(project: &Project) -> Result<BTreeMap<String, ReferenceRows>> {
-    let mut loaded = BTreeMap::new();
-    for reference in &project.references {
-        let failed =
-            |error: &dyn std::fmt::Display| Error::Project(format!("reference table {}: {error}", reference.name));
-        let ReferenceSource::File(path) = &reference.source else {
-            return Err(failed(
-                &"with `engine: spark` only files are read; export it to a CSV or Parquet file, or use `engine: local`",
-            ));
-        };
-        let options = file_options(reference);
-        let table = ingest::reference::load(path, &options).map_err(|error| failed(&error))?;
-        let rows = ReferenceRows { rows: table.batch, key: reference.key.clone() };
-        loaded.insert(reference.name.clone(), rows);
-    }
-    Ok(loaded)
+    let rows = |table: &ReferenceData| ReferenceRows {
+        rows: table.batch().clone(),
+        key: table.key().to_vec(),
+        valid_us: table.valid_us().map(|(from_us, to_us)| (from_us.to_vec(), to_us.to_vec())),
+    };
+    let tables = references::of_files(project)?;
+    Ok(tables.iter().map(|(name, table)| (name.clone(), rows(table))).collect())
 }
