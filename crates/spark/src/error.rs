@@ -160,6 +160,11 @@ const EXPLANATIONS: &[Explanation] = &[
         waits: false,
     },
     Explanation {
+        class: "CANNOT_MODIFY_",
+        text: "it is a setting of Spark's server, not of a session: take it out of spark.conf, and start the server with it by --conf",
+        waits: false,
+    },
+    Explanation {
         class: "CONCURRENT_QUERY",
         text: "another run of the same query is still active on this Spark; it is stopped and started again",
         waits: true,

@@ -24,6 +24,8 @@ pub struct Progress {
     /// What it has read.
     #[serde(default)]
     sources: Vec<Source>,
+    #[serde(default)]
+    sink: Sink,
     /// What it keeps.
     #[serde(default)]
     pub state_operators: Vec<StateOperator>,
@@ -43,6 +45,14 @@ struct Source {
     /// Topic to partition to offset; an object, or its text.
     #[serde(default)]
     end_offset: serde_json::Value,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Sink {
+    /// -1 for a sink that doesn't count.
+    #[serde(default)]
+    num_output_rows: i64,
 }
 
 /// A step of a query that keeps state.
@@ -80,6 +90,11 @@ impl Progress {
     /// Records read.
     pub fn input_rows(&self) -> u64 {
         self.sources.iter().map(|source| source.num_input_rows).sum()
+    }
+
+    /// Records written to the sink, with those that delete a result.
+    pub fn output_rows(&self) -> u64 {
+        u64::try_from(self.sink.num_output_rows).unwrap_or(0)
     }
 
     /// Records read for each second that the batch took.
@@ -134,13 +149,14 @@ mod tests {
             "stateOperators":[{"operatorName":"stateStoreSave","numRowsTotal":7,"numRowsUpdated":2,"memoryUsedBytes":900,
               "numRowsDroppedByWatermark":0,"customMetrics":{"x":1}},
               {"operatorName":"dedupeWithinWatermark","numRowsTotal":120,"memoryUsedBytes":100,"numRowsDroppedByWatermark":2}],
-            "sources":[{"description":"KafkaV2","numInputRows":120,"inputRowsPerSecond":"NaN","processedRowsPerSecond":291.3,"endOffset":{"t":{"0":6,"1":5}}}],"sink":{"description":"x"}}"#;
+            "sources":[{"description":"KafkaV2","numInputRows":120,"inputRowsPerSecond":"NaN","processedRowsPerSecond":291.3,"endOffset":{"t":{"0":6,"1":5}}}],"sink":{"description":"x","numOutputRows":41}}"#;
         let progress = Progress::parse(json).unwrap();
         assert_eq!((progress.batch_id, progress.input_rows(), progress.batch_duration), (3, 120, 412));
         assert_eq!((progress.rows_dropped(), progress.state_rows(), progress.state_bytes()), (2, 127, 1_000));
         let expected = [(TopicPartition::new("t", 0), 6), (TopicPartition::new("t", 1), 5)];
         assert_eq!(progress.positions(), expected.into());
-        assert_eq!(progress.rows_per_second(), 291);
+        assert_eq!((progress.rows_per_second(), progress.output_rows()), (291, 41));
+        assert_eq!(Progress::parse(&json.replace("Rows\":41", "Rows\":-1")).unwrap().output_rows(), 0);
         assert_eq!((progress.timestamp.as_str(), progress.watermark_us()), ("2026-11-26T16:00:00.000Z", None));
         let moved = json.replace("1970-01-01T00:00:00.000Z", "2026-01-05T09:00:00.250Z");
         assert_eq!(Progress::parse(&moved).unwrap().watermark_us(), Some(1_767_603_600_250_000));

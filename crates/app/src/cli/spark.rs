@@ -99,13 +99,18 @@ fn status(project: &Project, output: Output) -> Result<()> {
     let runtime = runtime()?;
     let states = queries::status(&Place::of(project, runtime.handle())?)?;
     let value: Vec<Value> = states.iter().map(state_json).collect();
-    output.print(&json!({ "project": project.name, "queries": value }), || text(&states))
+    let runs = |query: &str| states.iter().any(|state| state.query == query);
+    let is_on_spark = |query: &&Arc<sql::Query>| query.pattern.is_none() && query.name != project::pattern_limits::NAME;
+    let of_spark = project.queries.iter().filter(is_on_spark);
+    let missing: Vec<&str> = of_spark.map(|query| query.name.as_str()).filter(|query| !runs(query)).collect();
+    output.print(&json!({ "project": project.name, "queries": value, "missing": missing }), || text(&states, &missing))
 }
 
 fn stop(project: &Project, output: Output) -> Result<()> {
     let runtime = runtime()?;
     let snapshots = SnapshotStore::open(&project.snapshot_dir().to_string_lossy())?;
-    let names = queries::stop(&Place::of(project, runtime.handle())?, &snapshots)?;
+    let place = Place::of(project, runtime.handle())?;
+    let names = queries::stop(&place, &mut place.streaming_session()?, &snapshots)?;
     print_names(output, project, "stopped", &names)
 }
 
@@ -126,12 +131,10 @@ fn state_json(state: &QueryState) -> Value {
     json!({ "name": state.name, "doing": state.doing, "rows_dropped": state.rows_dropped, "batch": batch })
 }
 
-fn text(states: &[QueryState]) -> String {
-    if states.is_empty() {
-        return "no queries run".to_owned();
-    }
+/// A line for each query; `missing` are those that don't run.
+fn text(states: &[QueryState], missing: &[&str]) -> String {
     let mut lines = Vec::new();
-    for QueryState { name, doing, batch, rows_dropped } in states {
+    for QueryState { query: _, name, doing, batch, rows_dropped } in states {
         let batch = batch.as_ref().map_or_else(
             || "no batch yet".to_owned(),
             |batch| {
@@ -147,5 +150,10 @@ fn text(states: &[QueryState]) -> String {
         };
         lines.push(format!("{name}: {batch}; {doing}{dropped}"));
     }
+    lines.extend(
+        missing
+            .iter()
+            .map(|query| format!("{query}: DOESN'T RUN: it was stopped, or has failed; Spark's log says why")),
+    );
     lines.join("\n")
 }

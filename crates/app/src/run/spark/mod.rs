@@ -24,6 +24,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use state::SnapshotStore;
 use tokio::runtime::Handle;
@@ -94,7 +95,9 @@ impl SparkStage {
         };
         let of_stream = |stream: &PipelineStream| {
             let known = project.stream(&stream.name)?;
-            let delay = settings.watermark_delay.map_or(known.lateness.0 + known.max_skew.0, |delay| delay.0);
+            // Spark drops a row at its watermark, too, and validation accepts one there.
+            let least = known.lateness.0 + known.max_skew.0 + Duration::from_millis(1);
+            let delay = settings.watermark_delay.map_or(least, |delay| delay.0);
             Some(SparkStream {
                 stream: stream.clone(),
                 event_time: known.event_time.clone(),

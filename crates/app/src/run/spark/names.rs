@@ -29,6 +29,11 @@ impl QueryName {
         Some(Self { key: key.to_owned(), rebuild, digest: digest.to_owned() })
     }
 
+    /// The query.
+    pub(super) fn query(&self) -> &str {
+        self.key.rsplit_once(".g").map_or(&*self.key, |(query, _)| query)
+    }
+
     /// The part that names the checkpoint too.
     pub(super) fn lasting(&self) -> String {
         match self.rebuild {
@@ -52,7 +57,7 @@ mod tests {
     fn names_are_read_back() {
         for rebuild in [0, 3] {
             let name = QueryName { key: QueryName::key("spend", 2), rebuild, digest: "0a1b".to_owned() };
-            assert_eq!(QueryName::parse(&name.to_string()), Some(name));
+            assert_eq!((name.query(), QueryName::parse(&name.to_string())), ("spend", Some(name.clone())));
         }
         for other in ["spend.g1", "spend@0a", "spend.gx@0a", "spend.g1.rx@0a", ""] {
             assert_eq!(QueryName::parse(other), None, "{other}");

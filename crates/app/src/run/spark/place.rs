@@ -48,7 +48,7 @@ impl Place {
     }
 
     /// The session that the project's streaming queries run in; another process finds the same one.
-    pub(super) fn streaming_session(&self) -> Result<Session> {
+    pub(crate) fn streaming_session(&self) -> Result<Session> {
         self.session(&self.pipeline)
     }
 

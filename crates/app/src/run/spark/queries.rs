@@ -13,6 +13,8 @@ use crate::error::Result;
 /// A query that runs on Spark.
 #[derive(Debug, Clone)]
 pub(crate) struct QueryState {
+    /// The query.
+    pub(crate) query: String,
     /// Query and generation.
     pub(crate) name: String,
     /// What it does, in Spark's words.
@@ -35,7 +37,7 @@ pub(super) fn running(place: &Place, session: &mut Session) -> Result<Vec<(Query
     Ok(running)
 }
 
-/// How the project's queries are.
+/// How the project's queries that run are.
 ///
 /// # Errors
 /// When Spark isn't there.
@@ -46,6 +48,7 @@ pub(crate) fn status(place: &Place) -> Result<Vec<QueryState>> {
         let doing = place.runtime.block_on(session.status(&query))?.status_message;
         let reports = reports(place, &mut session, &query)?;
         states.push(QueryState {
+            query: name.query().to_owned(),
             name: name.lasting(),
             doing,
             batch: reports.last().map(batch_numbers),
@@ -59,11 +62,10 @@ pub(crate) fn status(place: &Place) -> Result<Vec<QueryState>> {
 ///
 /// # Errors
 /// When Spark isn't there.
-pub(crate) fn stop(place: &Place, snapshots: &SnapshotStore) -> Result<Vec<String>> {
-    let mut session = place.streaming_session()?;
+pub(crate) fn stop(place: &Place, session: &mut Session, snapshots: &SnapshotStore) -> Result<Vec<String>> {
     let mut stopped = Vec::new();
-    for (name, query) in running(place, &mut session)? {
-        watch::end(place, snapshots, &mut session, &query, &name)?;
+    for (name, query) in running(place, session)? {
+        watch::end(place, snapshots, session, &query, &name)?;
         stopped.push(name.lasting());
     }
     Ok(stopped)

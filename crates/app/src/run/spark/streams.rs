@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::TopicPartition;
+use model::{Classified as _, Retry, TopicPartition};
 use spark::Session;
 use spark::client::RunningQuery;
 use spark::print::{Read, stream_write};
@@ -19,40 +19,42 @@ use crate::run::results::ResultTopic;
 /// How often Spark is asked how the queries are.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Starts what isn't running yet and watches it until the stop switch is thrown or a query fails.
+/// Starts what isn't running yet and watches it until the stop switch is thrown or a query fails. Then all are ended, as the local engine
+/// does it, unless it is worth another try: nothing runs on that nobody watches.
 pub(super) fn run(stage: &SparkStage) -> Result<()> {
     let mut session = stage.place.streaming_session()?;
-    let mut queries = start(stage, &mut session)?;
-    stage.is_up();
-    while !stage.context.stop.wait(WATCH_INTERVAL) {
-        watch_all(stage, &mut session, &mut queries)?;
-        stage.context.status.set_published(&published(&queries), &BTreeMap::new());
-        stage.is_up();
+    let watched = watch_all(stage, &mut session);
+    if watched.as_ref().err().is_some_and(|error| error.retry() == Retry::Backoff) {
+        return watched;
     }
-    for watched in &queries {
-        watch::end(&stage.place, &stage.snapshots, &mut session, &watched.query, &watched.name)?;
+    watched.and(queries::stop(&stage.place, &mut session, &stage.snapshots).map(drop))
+}
+
+fn watch_all(stage: &SparkStage, session: &mut Session) -> Result<()> {
+    let mut queries = start(stage, session)?;
+    while !stage.context.stop.wait(WATCH_INTERVAL) {
+        for at in 0..queries.len() {
+            let Some(watched) = queries.get_mut(at) else { break };
+            let Err(error) = watched.watch(stage, session) else { continue };
+            if matches!(error, Error::Position(_)) {
+                let topic = watched.topic.clone();
+                note_rebuilds(stage, &queries, &topic)?;
+            }
+            return Err(error);
+        }
+        stage.context.status.set_published(&published(&queries), &BTreeMap::new());
+        // One that was started again may fail again: a trouble is over when each has done a batch.
+        if queries.iter().all(Watched::has_reported) {
+            stage.is_up();
+        }
     }
     Ok(())
 }
 
-/// Takes over what Spark reports. Where it has dropped rows of one query, all are ended, and those that read the same stream are built anew:
-/// they drop the same rows, if they haven't yet.
-fn watch_all(stage: &SparkStage, session: &mut Session, queries: &mut [Watched<'_>]) -> Result<()> {
-    for at in 0..queries.len() {
-        let Some(watched) = queries.get_mut(at) else { break };
-        let Err(error) = watched.watch(stage, session) else { continue };
-        if matches!(error, Error::Position(_)) {
-            let topic = watched.topic.clone();
-            for watched in &*queries {
-                watch::end(&stage.place, &stage.snapshots, session, &watched.query, &watched.name)?;
-                if watched.topic == topic {
-                    Rebuilds::note(&stage.snapshots, &watched.name)?;
-                }
-            }
-        }
-        return Err(error);
-    }
-    Ok(())
+/// Where Spark has dropped rows of one query, those that read the same topic are built anew: they drop the same rows, if they haven't yet.
+fn note_rebuilds(stage: &SparkStage, queries: &[Watched<'_>], topic: &str) -> Result<()> {
+    let mut readers = queries.iter().filter(|watched| watched.topic == topic);
+    readers.try_for_each(|watched| Rebuilds::note(&stage.snapshots, &watched.name))
 }
 
 /// Up to where all queries of a stream have published.

@@ -37,6 +37,11 @@ impl<'a> Watched<'a> {
         Self { result, name, query, topic, reported: String::new(), positions, metrics }
     }
 
+    /// Whether Spark has reported anything of it yet: it does so after its first batch, also of one without records.
+    pub(super) fn has_reported(&self) -> bool {
+        !self.reported.is_empty()
+    }
+
     /// Takes over what Spark reports; fails with the query's failure, and with `Position` if rows were dropped.
     pub(super) fn watch(&mut self, stage: &SparkStage, session: &mut Session) -> Result<()> {
         let runtime = &stage.place.runtime;
@@ -51,6 +56,7 @@ impl<'a> Watched<'a> {
             }
             self.positions.extend(progress.positions());
             self.metrics.rows_in += progress.input_rows();
+            self.metrics.rows_published += progress.output_rows();
             self.metrics.groups_open = progress.state_rows();
             self.metrics.state_bytes = progress.state_bytes();
             let table = self.result.name();
