@@ -12,7 +12,10 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use common::spark::{PAYMENTS, assert_same_tables, drain, on_spark, payments, payments_project};
+use common::spark::{
+    PATTERN, PAYMENTS, assert_same_tables, cut, drain, folded, load, on_spark, payments, payments_project,
+    with_two_queries,
+};
 use testkit::project::{Column, ProjectDir, grocery_data};
 use testkit::python;
 
@@ -59,6 +62,7 @@ fn a_drain_of_the_payments_example_gives_the_same_tables_on_both_engines() {
         assert!(summary["rejected"][reason].as_u64().is_some_and(|count| count > 0), "{reason}: {summary}");
     }
     assert_same_tables(&local, &spark, &PAYMENTS);
+    assert_same_tables(&local, &spark, &[PATTERN]);
 }
 
 #[test]
@@ -77,12 +81,51 @@ fn streaming_queries_on_spark_fill_the_same_tables_and_survive_a_kill() {
     // Our process goes without a word; Spark's queries run on and are found again.
     process.kill();
     let mut process = spark.up(&[]);
-    for query in PAYMENTS {
+    let all = [&PAYMENTS[..], &[PATTERN]].concat();
+    for query in &all {
         let value = format!("SELECT count(*) || ' ' || sum(folded_rows) FROM results.{query} WHERE NOT is_deleted");
         spark.wait_for_value(&value, &wanted(query), Duration::from_secs(120));
     }
-    assert_same_tables(&local, &spark, &PAYMENTS);
+    assert_same_tables(&local, &spark, &all);
     process.signal(nix::sys::signal::Signal::SIGINT);
     let status = process.wait(Duration::from_secs(60));
     assert_eq!(status.code(), Some(0), "{}", process.tail());
+}
+
+/// Its aggregates change, which the state in Spark's checkpoint couldn't follow.
+#[test]
+fn a_query_that_changed_between_two_runs_fills_its_next_generation_on_spark() {
+    let csv = payments(23, 800);
+    let files = cut(&csv, 2);
+    let (local, mut spark) = (with_two_queries(Column::Embedded, &csv), with_two_queries(Column::Servers, &files[0]));
+    std::fs::write(spark.path.join("second.csv"), &files[1]).unwrap();
+    on_spark(&spark, &testkit::spark::url());
+    spark.set("spark.shuffle_partitions=1");
+    let mut process = spark.up(&[]);
+    testkit::wait_for("the first rows from Spark", Duration::from_secs(120), || {
+        (spark.sql_value(&folded("kpis_per_minute")) != "0").then_some(())
+    });
+    // What it was runs on at Spark while it is changed.
+    process.kill();
+    for project in [&local, &spark] {
+        let more = "count(*) AS payments,\n  min(amount) AS least_amount,";
+        project.edit("queries/kpis_per_minute.sql", "count(*) AS payments,", more);
+    }
+    drain(&local);
+    let mut process = spark.up(&[]);
+    let line = |words: &'static [&str]| move |line: &str| words.iter().all(|word| line.contains(word));
+    process.wait_for_line(Duration::from_secs(120), line(&["stopped on Apache Spark", "kpis_per_minute.g1"]));
+    process.wait_for_line(Duration::from_secs(120), line(&["found running on Apache Spark", "payments_enriched.g1"]));
+    process.wait_for_line(Duration::from_secs(120), line(&["started on Apache Spark", "kpis_per_minute.g2"]));
+    load(&spark, "second.csv");
+    for (query, table) in [("kpis_per_minute", "kpis_per_minute__g2"), ("payments_enriched", "payments_enriched")] {
+        spark.wait_for_value(&folded(table), &local.sql_value(&folded(query)), Duration::from_secs(120));
+    }
+    assert_same_tables(&local, &spark, &["payments_enriched"]);
+    let kpis = "SELECT window_start, currency, payments, least_amount, approved_total, average_amount FROM bi.kpis_per_minute ORDER BY 1, 2";
+    assert_eq!(spark.sql(kpis), local.sql(kpis));
+    let states = "SELECT generation, state FROM ops.generations WHERE query = 'kpis_per_minute' ORDER BY 1";
+    assert_eq!(spark.sql(states), ["1,retired", "2,shown"]);
+    process.signal(nix::sys::signal::Signal::SIGINT);
+    assert_eq!(process.wait(Duration::from_secs(60)).code(), Some(0), "{}", process.tail());
 }

@@ -71,6 +71,19 @@ pub(crate) fn end(mut generator: Supervised) -> u64 {
     generated["generated"].as_u64().expect("a number")
 }
 
+/// The answer of a pipeline to an HTTP request: of the address that its line `name` has.
+fn ask(pipeline: &Supervised, name: &str, request: &str) -> String {
+    let mut lines = pipeline.stdout().into_iter().chain(pipeline.stderr());
+    let line = lines.find(|line| line.starts_with(name)).expect("the address is printed");
+    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address").to_owned();
+    let mut stream =
+        TcpStream::connect(address).unwrap_or_else(|error| panic!("it is served: {error}\n{}", pipeline.tail()));
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
 /// What `/readyz` of a pipeline says.
 pub(crate) fn readiness(pipeline: &Supervised) -> String {
     page(pipeline, "/readyz")
@@ -78,16 +91,18 @@ pub(crate) fn readiness(pipeline: &Supervised) -> String {
 
 /// What a page of a pipeline says.
 pub(crate) fn page(pipeline: &Supervised, path: &str) -> String {
-    let line =
-        pipeline.stdout().into_iter().find(|line| line.starts_with("dashboard")).expect("the address is printed");
-    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address").to_owned();
-    let mut stream =
-        TcpStream::connect(address).unwrap_or_else(|error| panic!("the page is served: {error}\n{}", pipeline.tail()));
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer
+    ask(pipeline, "dashboard", &format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
+}
+
+/// Sends JSON lines to a stream through a pipeline's HTTP door, which appends all of them.
+pub(crate) fn post(pipeline: &Supervised, stream: &str, lines: &str) {
+    let request = format!(
+        "POST /v1/streams/{stream}/records HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/x-ndjson\r\n\
+         Content-Length: {}\r\n\r\n{lines}",
+        lines.len()
+    );
+    let answer = ask(pipeline, "records", &request);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 /// Compares each window with PostgreSQL's recomputation. The velocity query must have been set to more than one payment.

@@ -10,6 +10,9 @@ const BINARY: &str = env!("CARGO_BIN_EXE_tillstream");
 pub(crate) const PAYMENTS: [&str; 5] =
     ["kpis_per_minute", "payments_enriched", "spend_by_category", "spend_by_category_sliding", "velocity"];
 
+/// The one of its patterns that finds something in [`payments`]. It runs in Tillstream's own stage beside both engines.
+pub(crate) const PATTERN: &str = "declines_then_success";
+
 /// Makes the Apache Spark at this address the project's engine.
 pub(crate) fn on_spark(project: &ProjectDir, url: &str) {
     let connection = format!("engine: spark\n    connections:\n      spark: {{ url: \"{url}\" }}\n");
@@ -88,7 +91,42 @@ pub(crate) fn payments_project(column: Column, csv: &str) -> ProjectDir {
     std::fs::write(project.path.join("payments.csv"), csv).unwrap();
     let inputs = "\ninputs:\n  - { stream: transactions, file: payments.csv }\n\nprofiles:\n";
     project.edit("tillstream.yaml", "\nprofiles:\n", inputs);
+    // A partition that is idle between two files would find more of the second one late, and one that is at the end settle more matches.
+    let idle = "    event_time: event_time\n    idle_timeout: 1h\n";
+    project.edit("tillstream.yaml", "    event_time: event_time\n", idle);
     // In so few payments hardly any account pays more than 12 times a minute.
     project.edit("queries/velocity.sql", "HAVING count(*) > 12", "HAVING count(*) > 7");
     project
+}
+
+/// Few queries, for scenarios in which Spark starts them several times: each start costs seconds. One folds rows, one takes them as they are.
+pub(crate) const TWO: [&str; 2] = ["kpis_per_minute", "payments_enriched"];
+
+/// The payments example with these two queries and no patterns.
+pub(crate) fn with_two_queries(column: Column, csv: &str) -> ProjectDir {
+    let project = payments_project(column, csv);
+    for query in PAYMENTS.iter().filter(|query| !TWO.contains(query)) {
+        std::fs::remove_file(project.path.join(format!("queries/{query}.sql"))).unwrap();
+    }
+    std::fs::remove_dir_all(project.path.join("patterns")).unwrap();
+    project
+}
+
+/// A query for the rows that are folded into a result.
+pub(crate) fn folded(query: &str) -> String {
+    format!("SELECT coalesce(sum(folded_rows), 0) FROM results.{query} WHERE NOT is_deleted")
+}
+
+/// Loads a file of the project's directory while `up` runs.
+pub(crate) fn load(project: &ProjectDir, file: &str) {
+    let path = project.path.join(file);
+    let ended = project.run("load", &[&path.to_string_lossy(), "--stream", "transactions"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+/// CSV cut into so many files of about the same length, in order.
+pub(crate) fn cut(csv: &str, files: usize) -> Vec<String> {
+    let (header, rows) = csv.split_once('\n').unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
+    rows.chunks(rows.len().div_ceil(files)).map(|rows| format!("{header}\n{}\n", rows.join("\n"))).collect()
 }
