@@ -74,6 +74,9 @@ pub enum Cause {
         /// The cap.
         bytes_max: usize,
     },
+    /// A part of a snapshot can't be kept or read.
+    #[error("a part of its snapshot: {0}")]
+    Parts(Box<state::Error>),
     /// State can't be moved to the disk or read from it.
     #[error("its state can't go to the disk and back: {0}")]
     Spill(state::spill::SpillError),
@@ -111,6 +114,12 @@ pub enum Cause {
     Internal(String),
 }
 
+impl From<state::Error> for Cause {
+    fn from(error: state::Error) -> Self {
+        Self::Parts(Box::new(error))
+    }
+}
+
 impl Cause {
     /// Adds the query's name.
     pub(crate) fn of(self, query: &str) -> Error {
@@ -131,6 +140,7 @@ impl Classified for Error {
             Cause::StateFull { .. } | Cause::ReferenceMissing { .. } | Cause::ReferenceChanged { .. } => Domain::User,
             Cause::Snapshot(error) => error.domain(),
             Cause::Spill(error) => error.domain(),
+            Cause::Parts(error) => error.domain(),
             _ => Domain::Internal,
         }
     }
@@ -139,6 +149,7 @@ impl Classified for Error {
     fn retry(&self) -> Retry {
         match &self.cause {
             Cause::Spill(error) => error.retry(),
+            Cause::Parts(error) => error.retry(),
             _ => Retry::Never,
         }
     }

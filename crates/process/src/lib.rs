@@ -33,7 +33,7 @@
 //! | `window/plan` | keys, aggregates and result columns of a query |
 //! | `window/aggregation` | folds batches into windows |
 //! | `window/emit` | what is published when |
-//! | `window/snapshot` | state out and in |
+//! | `window/snapshot`, `window/parts` | state out and in, that of many groups in parts |
 //! | `window/session/*` | sessions: what belongs together by time, their state, what is published and deleted |
 //! | `pattern/*` | rows of one partition matched with a row pattern |
 //! | `accumulator/*` | the aggregates over columns, a file for each kind of state |

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use sql::{Query, Window};
-use state::{SnapshotReader, SnapshotWriter};
+use state::{PartStore, SnapshotReader, SnapshotWriter};
 
 use crate::emission::Emission;
 use crate::error::{Cause, Result};
@@ -16,8 +16,9 @@ use crate::reference::ReferenceData;
 use crate::rows::{Projection, RowPipeline};
 use crate::window::{Plan, SessionAggregation, WindowAggregation};
 
-/// Layout of the snapshot's section. The first had no groups in doubt, the second had each window in one piece.
-const SNAPSHOT_VERSION: u32 = 3;
+/// Layout of the snapshot's section. The first had no groups in doubt, the second had each window in one piece, the third no
+/// parts beside it.
+const SNAPSHOT_VERSION: u32 = 4;
 
 /// Runs one query over the accepted rows of its stream.
 ///
@@ -63,8 +64,11 @@ impl QueryOperator {
         let identity_schema = Arc::new(Schema::new(fields.into_iter().cloned().collect::<Vec<_>>()));
         let rows = RowPipeline::new(&query, references).map_err(failed)?;
         let mut results = Results::new(&query, &identity_schema, options.generation).map_err(failed)?;
-        if let (Results::Windows(windows), Some(spill)) = (&mut results, &options.spill) {
-            windows.spill_to(spill.clone());
+        if let Results::Windows(windows) = &mut results {
+            windows.parts_from(options.parts_from_groups);
+            if let Some(spill) = &options.spill {
+                windows.spill_to(spill.clone());
+            }
         }
         let fingerprint = fingerprint(&query, options.generation);
         Ok(Self {
@@ -196,6 +200,34 @@ impl QueryOperator {
     /// # Errors
     /// A column that can't be written.
     pub fn snapshot(&mut self, writer: &mut SnapshotWriter) -> Result<()> {
+        self.save(writer, None)
+    }
+
+    /// As [`snapshot`](Self::snapshot), with the groups of large windows in parts: those that have changed since the last snapshot are kept now,
+    /// and of the others the snapshot names the parts that they are in.
+    ///
+    /// # Errors
+    /// A column that can't be written, a failure of the storage.
+    pub fn snapshot_in_parts(&mut self, writer: &mut SnapshotWriter, parts: &dyn PartStore) -> Result<()> {
+        self.save(writer, Some(parts))
+    }
+
+    /// Names of the parts that the last snapshot is made of: taken or restored.
+    pub fn part_names(&self) -> Vec<String> {
+        match &self.results {
+            Results::Windows(windows) => windows.part_names().cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Has the next snapshot name no part of those before, such as when they are kept elsewhere.
+    pub fn forget_parts(&mut self) {
+        if let Results::Windows(windows) = &mut self.results {
+            windows.forget_parts();
+        }
+    }
+
+    fn save(&mut self, writer: &mut SnapshotWriter, parts: Option<&dyn PartStore>) -> Result<()> {
         if let Results::Sessions(sessions) = &mut self.results {
             sessions.prepare_save().map_err(|cause| cause.of(&self.query.name))?;
         }
@@ -210,9 +242,9 @@ impl QueryOperator {
                     inner.text(&name);
                     inner.u64(version);
                 }
-                match &self.results {
+                match &mut self.results {
                     Results::Rows(projection) => projection.save(inner),
-                    Results::Windows(windows) => windows.save(inner),
+                    Results::Windows(windows) => windows.save(inner, parts),
                     Results::Sessions(sessions) => sessions.save(inner),
                 }
             },
@@ -226,6 +258,18 @@ impl QueryOperator {
     /// # Errors
     /// [`Cause::Snapshot`] when it is another query's, a newer build's, or damaged.
     pub fn restore(&mut self, reader: &mut SnapshotReader<'_>) -> Result<()> {
+        self.load(reader, None)
+    }
+
+    /// As [`restore`](Self::restore), for a snapshot that may be made of parts.
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore), and a part that can't be read.
+    pub fn restore_from_parts(&mut self, reader: &mut SnapshotReader<'_>, parts: &dyn PartStore) -> Result<()> {
+        self.load(reader, Some(parts))
+    }
+
+    fn load(&mut self, reader: &mut SnapshotReader<'_>, parts: Option<&dyn PartStore>) -> Result<()> {
         let Self { results, .. } = self;
         let read = reader.section(
             &section(&self.query, self.options.generation),
@@ -239,7 +283,7 @@ impl QueryOperator {
                 }
                 match results {
                     Results::Rows(projection) => projection.load(inner)?,
-                    Results::Windows(windows) => windows.load(inner, version)?,
+                    Results::Windows(windows) => windows.load(inner, version, parts)?,
                     Results::Sessions(sessions) => sessions.load(inner)?,
                 }
                 Ok::<_, Cause>(references)

@@ -12,6 +12,8 @@ pub struct OperatorOptions {
     pub state_bytes_max: usize,
     /// Moves groups of windows to the disk; `None` refuses a batch that doesn't fit instead.
     pub spill: Option<Spill>,
+    /// Groups of windows from which on a snapshot is made of parts, so that it needn't hold everything each time.
+    pub parts_from_groups: usize,
 }
 
 /// Where the groups of windows go that don't fit into memory, and when.
@@ -25,7 +27,7 @@ pub struct Spill {
 
 impl Default for OperatorOptions {
     fn default() -> Self {
-        Self { generation: 1, state_bytes_max: 1 << 30, spill: None }
+        Self { generation: 1, state_bytes_max: 1 << 30, spill: None, parts_from_groups: 50_000 }
     }
 }
 

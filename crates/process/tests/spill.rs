@@ -4,10 +4,12 @@
 mod common;
 
 use common::{
-    Payment, SECOND, Table, batch, operator, operator_with, payment, published, push, restore, save, spilling,
+    Payment, SECOND, Table, batch, operator, operator_with, payment, published, push, restore, restore_from_parts,
+    save, save_in_parts, spilling,
 };
 use model::{Classified as _, Domain, Retry};
 use process::{OperatorOptions, QueryOperator, Source, Spill};
+use state::MemoryParts;
 
 /// What there is of aggregates whose values depend on the order of merging, or are kept beside the groups.
 const ALL: &str = "account, count(*) AS n, sum(amount) AS s, avg(amount) AS a, stddev(quantity) AS d, var_pop(quantity) AS v, \
@@ -40,7 +42,7 @@ fn batches() -> Vec<Vec<Payment>> {
 
 fn options(bytes_max: usize) -> OperatorOptions {
     let spill = Spill { directory: std::env::temp_dir().into(), bytes_max };
-    OperatorOptions { spill: Some(spill), ..OperatorOptions::default() }
+    OperatorOptions { spill: Some(spill), parts_from_groups: 1, ..OperatorOptions::default() }
 }
 
 fn apply(operator: &mut QueryOperator, table: &mut Table, drain: bool) {
@@ -57,7 +59,7 @@ fn apply(operator: &mut QueryOperator, table: &mut Table, drain: bool) {
 /// All that a query publishes of the batches, and the most groups that were on the disk at one time.
 fn run(text: &str, options: &OperatorOptions, restarts: bool) -> (Table, u64) {
     let mut operator = operator_with(text, options.clone());
-    let (mut table, mut spilled, mut offset) = (Table::default(), 0, 0);
+    let (mut table, mut spilled, mut offset, parts) = (Table::default(), 0, 0, MemoryParts::default());
     for (number, rows) in (0_i64..).zip(batches()) {
         let offsets: Vec<i64> = (offset..).take(rows.len()).collect();
         offset += rows.len() as i64;
@@ -69,10 +71,14 @@ fn run(text: &str, options: &OperatorOptions, restarts: bool) -> (Table, u64) {
         operator.advance((number * 50 / 80 - 1) * SECOND).unwrap();
         if restarts && number % 10 == 9 {
             apply(&mut operator, &mut table, false);
-            let snapshot = save(&mut operator);
+            let snapshot = save_in_parts(&mut operator, &parts);
             operator = operator_with(text, options.clone());
-            restore(&mut operator, &snapshot).unwrap();
+            restore_from_parts(&mut operator, &snapshot, &parts);
             operator.set_replaying(false);
+        } else if restarts && number % 4 == 0 {
+            // One that nothing goes on from, and that the next one builds on.
+            apply(&mut operator, &mut table, false);
+            save_in_parts(&mut operator, &parts);
         }
     }
     apply(&mut operator, &mut table, true);
@@ -219,4 +225,51 @@ fn a_disk_that_refuses_is_an_outage_that_says_where() {
     let error = operator.push(&rows, &Source { partition: 0, raw_offsets: &[1] }).unwrap_err();
     assert_eq!((error.domain(), error.retry()), (Domain::External, Retry::Backoff));
     assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
+}
+
+/// Of a state that hardly changes, a snapshot writes a sixteenth, and a bounded number of parts has all of it.
+#[test]
+fn snapshots_hold_what_has_changed_and_a_share_of_the_rest() {
+    let text = "--! emit: final\nSELECT account, count(*) AS n, max(merchant) AS m FROM payments GROUP BY window(event_time, '1 hour'), account";
+    for options in [OperatorOptions { parts_from_groups: 1_000, ..OperatorOptions::default() }, options(200_000)] {
+        let parts = MemoryParts::default();
+        let mut operator = operator_with(text, options.clone());
+        let row = |number: i64| payment(number % 3_000, &format!("account {number}"), 1, 1);
+        for begin in 0..40 {
+            push(&mut operator, &(begin * 500..begin * 500 + 500).map(row).collect::<Vec<_>>());
+        }
+        let mut snapshot = save_in_parts(&mut operator, &parts);
+        let whole = parts.byte_len();
+        assert!(snapshot.len() < 2_000, "its groups are in parts: {}", snapshot.len());
+        let (mut names, mut added) = (Vec::new(), Vec::new());
+        for round in 0..40 {
+            push(&mut operator, &(round * 7..round * 7 + 10).map(row).collect::<Vec<_>>());
+            let before = parts.byte_len();
+            snapshot = save_in_parts(&mut operator, &parts);
+            added.push(parts.byte_len() - before);
+            names.push(operator.part_names().len());
+        }
+        assert!(added.iter().all(|added| *added < whole / 8), "{added:?} of {whole}");
+        assert!(names.iter().all(|names| *names < 60), "{names:?}");
+
+        let (mut restored, mut tables) = (operator_with(text, options), Vec::new());
+        restore_from_parts(&mut restored, &snapshot, &parts);
+        restored.set_replaying(false);
+        assert_eq!(restored.metrics().groups_open, 20_000);
+        assert_eq!(restored.part_names(), operator.part_names());
+        // It goes on in parts, and those of before are needed until all have come anew.
+        push(&mut restored, &[row(5)]);
+        push(&mut operator, &[row(5)]);
+        let before = parts.byte_len();
+        save_in_parts(&mut restored, &parts);
+        assert!(parts.byte_len() - before < whole / 8);
+        for operator in [&mut operator, &mut restored] {
+            operator.advance(7_200 * SECOND).unwrap();
+            let mut table = Table::default();
+            apply(operator, &mut table, false);
+            tables.push(table);
+        }
+        assert_eq!(tables[0].rows.len(), 20_000);
+        assert_eq!(tables[0], tables[1]);
+    }
 }

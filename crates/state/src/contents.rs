@@ -10,6 +10,68 @@ use crate::error::{Error, Result};
 use crate::objects::Created;
 use crate::store::{CONTENTS, SnapshotStore, folder};
 
+/// Keeps the parts of snapshots, which several snapshots may name. A part never changes.
+pub trait PartStore {
+    /// Keeps a part; gives its name. It is durable then.
+    ///
+    /// # Errors
+    /// A failure of the storage.
+    fn keep(&self, bytes: &[u8]) -> Result<String>;
+
+    /// A part by its name.
+    ///
+    /// # Errors
+    /// [`Error::ContentDamaged`] when it isn't what it was, or a failure of the storage, also when it isn't there.
+    fn part(&self, name: &str) -> Result<Vec<u8>>;
+}
+
+/// Parts as contents of an owner.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnedParts<'a> {
+    /// Where they are kept.
+    pub store: &'a SnapshotStore,
+    /// Whose they are.
+    pub owner: &'a str,
+}
+
+impl PartStore for OwnedParts<'_> {
+    fn keep(&self, bytes: &[u8]) -> Result<String> {
+        self.store.keep_content(self.owner, bytes)
+    }
+
+    fn part(&self, name: &str) -> Result<Vec<u8>> {
+        self.store.content(self.owner, name)
+    }
+}
+
+/// Parts in memory, for tests.
+#[derive(Debug, Default)]
+pub struct MemoryParts(std::sync::Mutex<std::collections::BTreeMap<String, Vec<u8>>>);
+
+impl MemoryParts {
+    fn lock(&self) -> std::sync::MutexGuard<'_, std::collections::BTreeMap<String, Vec<u8>>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Bytes of all parts that were ever kept.
+    pub fn byte_len(&self) -> usize {
+        self.lock().values().map(Vec::len).sum()
+    }
+}
+
+impl PartStore for MemoryParts {
+    fn keep(&self, bytes: &[u8]) -> Result<String> {
+        let hash = content_hash(bytes);
+        self.lock().insert(hash.clone(), bytes.to_vec());
+        Ok(hash)
+    }
+
+    fn part(&self, name: &str) -> Result<Vec<u8>> {
+        let reason = || Error::ContentDamaged { object: name.to_owned(), reason: "it isn't there".into() };
+        self.lock().get(name).cloned().ok_or_else(reason)
+    }
+}
+
 /// The SHA-256 of a content, in hexadecimal: its name.
 pub fn content_hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()

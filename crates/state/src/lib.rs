@@ -15,7 +15,7 @@
 //! | file | does |
 //! | --- | --- |
 //! | `store` | epochs, snapshots and logs as objects of a directory |
-//! | `contents` | immutable contents by their hash |
+//! | `contents` | immutable contents by their hash: parts of snapshots |
 //! | `envelope` | the bytes around a snapshot: owner, epoch, sequence, compression, checksum |
 //! | `codec` | what stages write into a snapshot: sections, numbers, text, columns |
 //! | `objects` | `object_store` behind blocking calls, and forcing to the disk |
@@ -30,6 +30,6 @@ pub mod spill;
 mod store;
 
 pub use codec::{CodecError, SnapshotReader, SnapshotWriter};
-pub use contents::content_hash;
+pub use contents::{MemoryParts, OwnedParts, PartStore, content_hash};
 pub use error::{Error, Result, Skipped};
 pub use store::{Snapshot, SnapshotStore};

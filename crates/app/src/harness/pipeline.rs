@@ -9,6 +9,7 @@ use model::{Clock as _, ManualClock, RecordBlock, TopicPartition};
 use process::Spill;
 use project::Project;
 use project::testfile::Cell;
+use state::MemoryParts;
 
 use crate::error::{Error, Result};
 use crate::harness::Options;
@@ -39,6 +40,7 @@ pub(crate) struct TestPipeline<'p> {
     /// Next offset of each progress topic that the engine reads.
     progress_read: BTreeMap<String, i64>,
     snapshot: Option<Vec<u8>>,
+    parts: MemoryParts,
     patterns: Option<TestPatterns>,
     saved_at: Duration,
     tables: Vec<ResultTable>,
@@ -57,13 +59,15 @@ impl<'p> TestPipeline<'p> {
         // A test leaves nothing behind in the project.
         let directory = std::env::temp_dir().into();
         let bytes_max = if options.spill { 1 } else { plan.state_bytes_max };
-        let plan = Arc::new(ProcessPlan { spill: Some(Spill { directory, bytes_max }), ..plan });
+        let parts_from_groups = if options.spill { 1 } else { plan.parts_from_groups };
+        let plan = Arc::new(ProcessPlan { spill: Some(Spill { directory, bytes_max }), parts_from_groups, ..plan });
         let mut validations = Vec::new();
         for (stream, settings) in streams.iter().zip(&project.streams) {
             validations.push(StreamValidation::new(&world, project, stream, settings)?);
         }
         let tables = results.iter().map(ResultTable::new).collect::<Result<_>>()?;
-        let engine = Engine::open(plan.clone(), world.schemas.clone(), None)?;
+        let parts = MemoryParts::default();
+        let engine = Engine::open(plan.clone(), world.schemas.clone(), None, &parts)?;
         let patterns = PatternPlan::of(project, &streams, &results);
         let patterns = patterns.map(|plan| TestPatterns::new(plan, &world)).transpose()?;
         let progress_read = BTreeMap::new();
@@ -78,6 +82,7 @@ impl<'p> TestPipeline<'p> {
             engine,
             progress_read,
             snapshot,
+            parts,
             patterns,
             saved_at,
             tables,
@@ -174,7 +179,7 @@ impl<'p> TestPipeline<'p> {
     }
 
     fn save(&mut self) -> Result<()> {
-        self.snapshot = Some(self.engine.snapshot()?);
+        self.snapshot = Some(self.engine.snapshot(&self.parts)?);
         self.patterns.as_mut().map_or(Ok(()), TestPatterns::save)?;
         self.saved_at = self.world.clock.elapsed();
         Ok(())
@@ -182,7 +187,8 @@ impl<'p> TestPipeline<'p> {
 
     /// Stages after validation die, and start from what was saved last.
     fn reopen(&mut self) -> Result<()> {
-        self.engine = Engine::open(self.plan.clone(), self.world.schemas.clone(), self.snapshot.as_deref())?;
+        let (schemas, snapshot) = (self.world.schemas.clone(), self.snapshot.as_deref());
+        self.engine = Engine::open(self.plan.clone(), schemas, snapshot, &self.parts)?;
         self.progress_read.clear();
         let ends = self.engine.positions().map(|(partition, _)| (partition.clone(), self.world.log.end(&partition)));
         let ends = ends.collect();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::process::{ReferenceData, Spill};
+use ::process::{OperatorOptions, ReferenceData, Spill};
 use kafka::Admin;
 use model::{Clock, Schemas};
 use project::settings::{Engine, StateOverflow};
@@ -526,6 +526,7 @@ pub(crate) fn process_plan(
             StateOverflow::Spill => Some(Spill { directory: project.data_dir.join("spill").into(), bytes_max }),
             StateOverflow::Pause => None,
         },
+        parts_from_groups: OperatorOptions::default().parts_from_groups,
     }
 }
 

@@ -9,6 +9,7 @@ use sql::FixedWindow;
 
 use super::assign::Windows;
 use super::groups::BatchGroups;
+use super::parts::SavedParts;
 use super::plan::Plan;
 use super::spill::{self, Closing, recall};
 use super::table::{Window, group_bytes_max};
@@ -32,6 +33,9 @@ pub(crate) struct WindowAggregation {
     pub(super) is_replaying: bool,
     /// Where groups go that don't fit into memory; without it a batch that doesn't fit is refused.
     pub(super) spill: Option<Spill>,
+    /// Groups from which on a snapshot is made of parts, and the parts of the last one.
+    pub(super) parts_from_groups: usize,
+    pub(super) saved: SavedParts,
     /// The window that is being read through from the disk to be published.
     pub(super) closing: Option<Closing>,
     scratch: Scratch,
@@ -65,9 +69,26 @@ impl WindowAggregation {
             window_bytes: 0,
             is_replaying: false,
             spill: None,
+            parts_from_groups: usize::MAX,
+            saved: SavedParts::default(),
             closing: None,
             scratch,
         })
+    }
+
+    /// Has snapshots of so many groups made of parts.
+    pub(crate) fn parts_from(&mut self, groups: usize) {
+        self.parts_from_groups = groups;
+    }
+
+    /// Names of the parts that the last snapshot is made of.
+    pub(crate) fn part_names(&self) -> impl Iterator<Item = &String> {
+        self.saved.names()
+    }
+
+    /// Has the next snapshot name no part of those before.
+    pub(crate) fn forget_parts(&mut self) {
+        self.saved = SavedParts::default();
     }
 
     /// Moves groups to the disk from now on where they don't fit into memory.

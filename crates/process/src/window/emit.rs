@@ -172,7 +172,7 @@ impl WindowAggregation {
                 let is_visible = *flags & flag::VISIBLE != 0;
                 // Before a restart the group may have been published with rows that are yet to come again.
                 let is_doubtful = !passes && !is_visible && self.is_replaying;
-                *flags &= !(flag::CHANGED | flag::VISIBLE);
+                *flags = (*flags & !(flag::CHANGED | flag::VISIBLE)) | flag::UNSAVED;
                 if is_doubtful && !part.is_final {
                     *flags |= flag::DOUBTFUL;
                 }

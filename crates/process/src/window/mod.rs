@@ -5,6 +5,7 @@ mod assign;
 mod emit;
 mod groups;
 mod key_table;
+mod parts;
 mod plan;
 mod session;
 mod snapshot;

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use state::{CodecError, SnapshotReader, SnapshotWriter};
+use state::{CodecError, PartStore, SnapshotReader, SnapshotWriter};
 
 use super::aggregation::WindowAggregation;
+use super::parts::SavedParts;
 use super::plan::Plan;
 use super::spill::{Chunk, Merge};
 use super::table::{Groups, Window, flag};
@@ -19,14 +20,28 @@ const PIECE_GROUPS: usize = 16_384;
 const SAVED: u8 = flag::VISIBLE | flag::CHANGED | flag::DOUBTFUL;
 
 impl WindowAggregation {
-    pub(crate) fn save(&self, writer: &mut SnapshotWriter) -> Result<(), Cause> {
+    /// Writes the state; that of many groups goes to parts if there is a place for them.
+    pub(crate) fn save(&mut self, writer: &mut SnapshotWriter, parts: Option<&dyn PartStore>) -> Result<(), Cause> {
         if self.closing.is_some() {
             return Err(Cause::Internal("it was saved before all of an emission was taken".into()));
         }
         writer.optional_i64(self.watermark_us);
+        let (_, groups) = self.held();
+        let parts = parts.filter(|_| usize::try_from(groups).is_ok_and(|groups| groups >= self.parts_from_groups));
+        match parts {
+            Some(parts) => self.save_parts(parts)?,
+            None => self.saved = SavedParts::default(),
+        }
+        writer.u64(self.saved.names().count() as u64);
+        self.saved.names().for_each(|name| writer.text(name));
         writer.u64(self.windows.len() as u64);
         for (start_us, window) in &self.windows {
             writer.i64(*start_us);
+            if parts.is_some() {
+                writer.bool(false);
+                continue;
+            }
+            writer.bool(true);
             save_groups(&self.plan, window.groups(), writer)?;
             if window.cold_groups > 0 {
                 let mut merge = Merge::shadowed_by(&window.keys);
@@ -49,8 +64,19 @@ impl WindowAggregation {
     }
 
     /// Replaces the state by one in this version of the layout. On an error the state isn't to be used.
-    pub(crate) fn load(&mut self, reader: &mut SnapshotReader<'_>, version: u32) -> Result<(), Cause> {
+    pub(crate) fn load(
+        &mut self,
+        reader: &mut SnapshotReader<'_>,
+        version: u32,
+        parts: Option<&dyn PartStore>,
+    ) -> Result<(), Cause> {
         let watermark_us = reader.optional_i64()?;
+        let mut names = Vec::new();
+        if version > 3 {
+            for _ in 0..reader.count(size_of::<u64>())? {
+                names.push(reader.text()?.to_owned());
+            }
+        }
         let count = reader.count(size_of::<i64>())?;
         (self.windows, self.closing, self.window_bytes) = (BTreeMap::new(), None, 0);
         for _ in 0..count {
@@ -59,14 +85,20 @@ impl WindowAggregation {
             if self.windows.insert(start_us, window).is_some() {
                 return Err(invalid(format!("it occurs twice, from {start_us} µs")).into());
             }
-            loop {
+            // The first piece was always there.
+            let mut follows = version < 4 || reader.bool()?;
+            while follows {
                 self.load_piece(start_us, reader, version)?;
                 self.make_room()?;
-                if version < 3 || !reader.bool()? {
-                    break;
-                }
+                follows = version > 2 && reader.bool()?;
             }
         }
+        let missing = || Cause::Internal("its snapshot has parts, and nothing that keeps them".into());
+        // The newest of a group counts.
+        for name in names.iter().rev() {
+            self.load_part(&parts.ok_or_else(missing)?.part(name)?, version)?;
+        }
+        self.saved = SavedParts::restored(names);
         self.watermark_us = watermark_us;
         Ok(())
     }
@@ -86,7 +118,7 @@ impl WindowAggregation {
     }
 }
 
-fn save_groups(plan: &Plan, groups: Groups<'_>, writer: &mut SnapshotWriter) -> Result<(), Cause> {
+pub(super) fn save_groups(plan: &Plan, groups: Groups<'_>, writer: &mut SnapshotWriter) -> Result<(), Cause> {
     writer.u64s(groups.rows);
     writer.bytes(&groups.flags.iter().map(|flags| flags & SAVED).collect::<Vec<_>>());
     let numbers = (0_u32..).take(groups.rows.len());
@@ -99,7 +131,7 @@ fn save_groups(plan: &Plan, groups: Groups<'_>, writer: &mut SnapshotWriter) -> 
     Ok(())
 }
 
-fn load_groups(plan: &Plan, reader: &mut SnapshotReader<'_>, version: u32) -> Result<Chunk, Cause> {
+pub(super) fn load_groups(plan: &Plan, reader: &mut SnapshotReader<'_>, version: u32) -> Result<Chunk, Cause> {
     let mut chunk = Chunk::new(plan.accumulators()?);
     chunk.rows = reader.u64s()?;
     let groups = chunk.rows.len();

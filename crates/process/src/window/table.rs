@@ -20,6 +20,8 @@ pub(super) mod flag {
     pub(in crate::window) const DOUBTFUL: u8 = 4;
     /// Rows have come since groups were last moved to the disk.
     pub(in crate::window) const HOT: u8 = 8;
+    /// The group isn't in a part of a snapshot as it is now.
+    pub(in crate::window) const UNSAVED: u8 = 16;
 }
 
 /// One window: its groups, their aggregates, and what of them has been published. A group is in memory or on the disk: one that rows come
@@ -106,7 +108,7 @@ impl Window {
                 growth::reserve(&mut self.changed, 1);
                 self.changed.push(*group);
             }
-            self.flags[at] |= flag::CHANGED | flag::HOT;
+            self.flags[at] |= flag::CHANGED | flag::HOT | flag::UNSAVED;
             self.rows[at] += groups.rows(*member);
         }
         for (accumulator, partial) in self.accumulators.iter_mut().zip(partials) {
@@ -198,7 +200,8 @@ impl Window {
 /// A group's flags once doubts about it count as a published row.
 pub(super) fn without_doubt(flags: u8) -> u8 {
     match flags & (flag::DOUBTFUL | flag::VISIBLE) {
-        flag::DOUBTFUL => (flags & !flag::DOUBTFUL) | flag::VISIBLE | flag::CHANGED,
-        _ => flags & !flag::DOUBTFUL,
+        flag::DOUBTFUL => (flags & !flag::DOUBTFUL) | flag::VISIBLE | flag::CHANGED | flag::UNSAVED,
+        0 | flag::VISIBLE => flags,
+        _ => (flags & !flag::DOUBTFUL) | flag::UNSAVED,
     }
 }

@@ -12,7 +12,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use model::Version;
 use process::{Emission, OperatorOptions, QueryOperator, ReferenceData, Source, Spill};
 use sql::{Catalog, ReferenceTable, StreamTable};
-use state::{SnapshotReader, SnapshotWriter};
+use state::{MemoryParts, SnapshotReader, SnapshotWriter};
 
 pub(crate) const SECOND: i64 = 1_000_000;
 
@@ -92,10 +92,10 @@ pub(crate) fn operator_with(text: &str, options: OperatorOptions) -> QueryOperat
     QueryOperator::new(Arc::new(query), &[("merchants".into(), merchants)].into(), options).unwrap()
 }
 
-/// All groups but those of one batch and window go to the disk.
+/// All groups but those of one batch and window go to the disk, and those of a snapshot to parts.
 pub(crate) fn spilling() -> OperatorOptions {
     let spill = Spill { directory: std::env::temp_dir().into(), bytes_max: 1 };
-    OperatorOptions { spill: Some(spill), ..OperatorOptions::default() }
+    OperatorOptions { spill: Some(spill), parts_from_groups: 1, ..OperatorOptions::default() }
 }
 
 pub(crate) fn operator(text: &str) -> QueryOperator {
@@ -112,6 +112,20 @@ pub(crate) fn save(operator: &mut QueryOperator) -> Vec<u8> {
     let mut writer = SnapshotWriter::new("process", "test");
     operator.snapshot(&mut writer).unwrap();
     writer.finish()
+}
+
+/// As [`save`], in parts.
+pub(crate) fn save_in_parts(operator: &mut QueryOperator, parts: &MemoryParts) -> Vec<u8> {
+    let mut writer = SnapshotWriter::new("process", "test");
+    operator.snapshot_in_parts(&mut writer, parts).unwrap();
+    writer.finish()
+}
+
+/// As [`restore`], of parts.
+pub(crate) fn restore_from_parts(operator: &mut QueryOperator, bytes: &[u8], parts: &MemoryParts) {
+    let mut reader = SnapshotReader::open(bytes, "process", "test").unwrap();
+    operator.restore_from_parts(&mut reader, parts).unwrap();
+    reader.finish().unwrap();
 }
 
 pub(crate) fn restore(operator: &mut QueryOperator, bytes: &[u8]) -> process::Result<()> {

@@ -3,7 +3,10 @@
 use process::{OperatorOptions, QueryOperator, Source};
 use proptest::prelude::*;
 
-use super::{Payment, SECOND, Table, batch, operator_with, payment, published, restore, save};
+use super::{
+    Payment, SECOND, Table, batch, operator_with, payment, published, restore_from_parts, save, save_in_parts,
+};
+use state::MemoryParts;
 
 /// Rows of the two partitions.
 pub(crate) type Logs = [Vec<Payment>; 2];
@@ -50,12 +53,22 @@ struct Run<'a> {
     table: Table,
     /// Most groups that were on the disk at one time.
     spilled: u64,
+    parts: MemoryParts,
 }
 
 impl<'a> Run<'a> {
     fn new(text: &'a str, options: OperatorOptions, logs: &'a Logs) -> Self {
         let operator = operator_with(text, options.clone());
-        Self { text, options, operator, logs, taken: [0; 2], table: Table::default(), spilled: 0 }
+        Self {
+            text,
+            options,
+            operator,
+            logs,
+            taken: [0; 2],
+            table: Table::default(),
+            spilled: 0,
+            parts: MemoryParts::default(),
+        }
     }
 
     fn take(&mut self, partition: usize, rows: usize) {
@@ -93,9 +106,9 @@ impl<'a> Run<'a> {
             Step::Emit => self.publish(false),
             Step::Drain => self.publish(true),
             Step::Restart => {
-                let snapshot = save(&mut self.operator);
+                let snapshot = save_in_parts(&mut self.operator, &self.parts);
                 self.operator = operator_with(self.text, self.options.clone());
-                restore(&mut self.operator, &snapshot).unwrap();
+                restore_from_parts(&mut self.operator, &snapshot, &self.parts);
                 self.operator.set_replaying(false);
                 // Groups on the disk are saved in another order.
                 if self.options.spill.is_none() {

@@ -7,6 +7,7 @@
 use state::SnapshotStore;
 
 use super::engine::Engine;
+use super::parts::parts_of;
 use super::references::References;
 use super::{ProcessStage, filler};
 use crate::error::Result;
@@ -41,7 +42,10 @@ impl Adopted {
             stage.snapshots.claim_epoch(&owner)?;
             references.adopt(&owner, &query)?;
             if let Some(snapshot) = stage.newest(&owner)? {
-                engine.restore(&owner, &snapshot.bytes)?;
+                engine.restore(&owner, &snapshot.bytes, &stage.parts(&parts_of(&owner)))?;
+                // Those parts go with the other stage's own.
+                let query = engine.queries.iter_mut().find(|other| other.key == query);
+                query.into_iter().for_each(|query| query.operator.forget_parts());
             }
         }
         Ok(adopted)
@@ -57,6 +61,7 @@ impl Adopted {
         if self.saved >= SNAPSHOTS {
             for owner in self.owners.drain(..) {
                 snapshots.forget(&owner)?;
+                snapshots.forget(&parts_of(&owner))?;
             }
         }
         Ok(())
@@ -163,6 +168,7 @@ mod tests {
                 references: references.newest(),
                 state_bytes_max: 1_000_000,
                 spill: None,
+                parts_from_groups: usize::MAX,
             };
             let mut query = QueryRun::new(&plan, &MemorySchemas::default(), &result).unwrap();
             query.taken = vec![Taken { next_offset: offset, last_raw_offset: offset - 1 }];

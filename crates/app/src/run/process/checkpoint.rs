@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::TopicId;
-use state::{CodecError, SnapshotReader, SnapshotWriter};
+use state::{CodecError, PartStore, SnapshotReader, SnapshotWriter};
 
 use super::queries::{QueryRun, Taken};
 use crate::error::{Error, Result};
@@ -23,15 +23,20 @@ fn fingerprint(query: &QueryRun) -> String {
     format!("generation {}", query.result.generation)
 }
 
-/// The snapshot's bytes.
+/// Section with the names of the parts that the snapshot is made of besides its own bytes.
+const PARTS: &str = "parts";
+const PARTS_VERSION: u32 = 1;
+
+/// The snapshot's bytes. The state of large windows goes to `parts`.
 pub(crate) fn write(
     (owner, pipeline): (&str, &str),
     topic_ids: &BTreeMap<String, TopicId>,
+    parts: &dyn PartStore,
     queries: &mut [QueryRun],
 ) -> Result<Vec<u8>> {
     let mut writer = SnapshotWriter::new(owner, pipeline);
     write_topics(&mut writer, topic_ids)?;
-    for query in queries {
+    for query in queries.iter_mut() {
         let (name, print) = (section(query), fingerprint(query));
         writer.section(&name, POSITIONS_VERSION, &print, |inner| -> std::result::Result<(), CodecError> {
             inner.optional_i64(query.watermark_us);
@@ -41,9 +46,40 @@ pub(crate) fn write(
             inner.i64s(&raw);
             Ok(())
         })?;
-        query.operator.snapshot(&mut writer)?;
+        query.operator.snapshot_in_parts(&mut writer, parts)?;
     }
+    let names: Vec<String> = queries.iter().flat_map(|query| query.operator.part_names()).collect();
+    writer.section(PARTS, PARTS_VERSION, "", |inner| -> std::result::Result<(), CodecError> {
+        inner.u64(names.len() as u64);
+        names.iter().for_each(|name| inner.text(name));
+        Ok(())
+    })?;
     Ok(writer.finish())
+}
+
+/// The names of the parts that a snapshot is made of.
+///
+/// # Errors
+/// A snapshot of another owner or pipeline, or one that can't be read.
+pub(crate) fn part_names(
+    (owner, pipeline): (&str, &str),
+    bytes: &[u8],
+) -> std::result::Result<Vec<String>, CodecError> {
+    let mut reader = SnapshotReader::open(bytes, owner, pipeline)?;
+    while let Some(name) = reader.next_section()? {
+        if name != PARTS {
+            reader.skip_section()?;
+            continue;
+        }
+        return reader.section(PARTS, PARTS_VERSION, "", |inner, _| {
+            let mut names = Vec::new();
+            for _ in 0..inner.count(size_of::<u64>())? {
+                names.push(inner.text()?.to_owned());
+            }
+            Ok(names)
+        });
+    }
+    Ok(Vec::new())
 }
 
 /// Writes which topics the positions mean.
@@ -67,6 +103,7 @@ pub(crate) fn restore(
     (owner, pipeline): (&str, &str),
     bytes: &[u8],
     topic_ids: &BTreeMap<String, TopicId>,
+    parts: &dyn PartStore,
     queries: &mut [QueryRun],
 ) -> Result<()> {
     let mut reader = SnapshotReader::open(bytes, owner, pipeline)?;
@@ -75,9 +112,13 @@ pub(crate) fn restore(
             check_topics(&mut reader, owner, topic_ids)?;
             continue;
         }
+        if name == PARTS {
+            reader.skip_section()?;
+            continue;
+        }
         let query = queries.iter_mut().find(|query| !query.is_restored && section(query) == name);
         let restored = match query {
-            Some(query) => restore_query(&mut reader, query)?,
+            Some(query) => restore_query(&mut reader, query, parts)?,
             None => false,
         };
         if !restored {
@@ -113,7 +154,7 @@ pub(crate) fn check_topics(
 }
 
 /// Restores one query; false if the snapshot is of another generation, and then nothing was taken.
-fn restore_query(reader: &mut SnapshotReader<'_>, query: &mut QueryRun) -> Result<bool> {
+fn restore_query(reader: &mut SnapshotReader<'_>, query: &mut QueryRun, parts: &dyn PartStore) -> Result<bool> {
     let (name, print) = (section(query), fingerprint(query));
     let positions = reader.clone().section(&name, POSITIONS_VERSION, &print, |_, _| Ok::<(), CodecError>(()));
     if let Err(CodecError::Foreign { .. }) = positions {
@@ -137,7 +178,7 @@ fn restore_query(reader: &mut SnapshotReader<'_>, query: &mut QueryRun) -> Resul
             taken.len()
         )));
     }
-    query.operator.restore(reader)?;
+    query.operator.restore_from_parts(reader, parts)?;
     query.watermark_us = watermark_us;
     query.taken = taken;
     query.is_restored = true;

@@ -2,11 +2,12 @@
 //!
 //! `mod` drives it from Kafka, and `harness` from the log of a test.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use model::{RecordBlock, Schemas, TopicId, TopicPartition};
 use process::{ReferenceData, Spill};
+use state::PartStore;
 
 use super::checkpoint;
 use super::input::{Rows, StreamInput};
@@ -30,6 +31,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) state_bytes_max: usize,
     /// Moves groups to the disk; `None` to wait until there is room.
     pub(crate) spill: Option<Spill>,
+    /// Groups from which on a query's snapshot is made of parts.
+    pub(crate) parts_from_groups: usize,
 }
 
 /// The queries of a project with their inputs and time.
@@ -61,10 +64,15 @@ impl Engine {
     ///
     /// # Errors
     /// A snapshot of another pipeline or a damaged one, a plan that can't run, or a registry that is away.
-    pub(crate) fn open(plan: Arc<ProcessPlan>, schemas: Arc<dyn Schemas>, snapshot: Option<&[u8]>) -> Result<Self> {
+    pub(crate) fn open(
+        plan: Arc<ProcessPlan>,
+        schemas: Arc<dyn Schemas>,
+        snapshot: Option<&[u8]>,
+        parts: &dyn PartStore,
+    ) -> Result<Self> {
         let mut engine = Self::new(plan, schemas, NAME, BTreeMap::new())?;
         if let Some(bytes) = snapshot {
-            engine.restore(NAME, bytes)?;
+            engine.restore(NAME, bytes, parts)?;
         }
         engine.begin()?;
         Ok(engine)
@@ -104,8 +112,8 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::open`]; `Position` when its positions mean other topics.
-    pub(crate) fn restore(&mut self, owner: &str, bytes: &[u8]) -> Result<()> {
-        checkpoint::restore((owner, &self.plan.pipeline), bytes, &self.topic_ids, &mut self.queries)
+    pub(crate) fn restore(&mut self, owner: &str, bytes: &[u8], parts: &dyn PartStore) -> Result<()> {
+        checkpoint::restore((owner, &self.plan.pipeline), bytes, &self.topic_ids, parts, &mut self.queries)
     }
 
     /// Settles where the inputs begin: with what the queries haven't taken.
@@ -258,11 +266,16 @@ impl Engine {
         })
     }
 
-    /// The bytes of a snapshot. It may be saved once what was emitted before has arrived.
+    /// Names of the parts that the last snapshot is made of.
+    pub(crate) fn part_names(&self) -> BTreeSet<String> {
+        self.queries.iter().flat_map(|query| query.operator.part_names()).collect()
+    }
+
+    /// The bytes of a snapshot, with the state of large windows in `parts`. It may be saved once what was emitted before has arrived.
     ///
     /// # Errors
     /// A column that can't be written.
-    pub(crate) fn snapshot(&mut self) -> Result<Vec<u8>> {
-        checkpoint::write((&self.owner, &self.plan.pipeline), &self.topic_ids, &mut self.queries)
+    pub(crate) fn snapshot(&mut self, parts: &dyn PartStore) -> Result<Vec<u8>> {
+        checkpoint::write((&self.owner, &self.plan.pipeline), &self.topic_ids, parts, &mut self.queries)
     }
 }

@@ -8,6 +8,7 @@
 //! | `queries` | the operators with the positions that each has taken |
 //! | `references` | which version of each reference table a row is joined with |
 //! | `checkpoint` | positions and operator states out and in |
+//! | `parts` | the parts that snapshots are made of |
 //! | `adopt` | takes over what a stage of its own has filled |
 //! | `takeover` | when a new generation has caught up, and when the one before it ends |
 
@@ -15,6 +16,7 @@ mod adopt;
 pub(crate) mod checkpoint;
 mod engine;
 pub(crate) mod input;
+mod parts;
 pub(crate) mod queries;
 mod references;
 mod takeover;
@@ -26,7 +28,7 @@ use std::time::Duration;
 
 use kafka::{Admin, Reader, ReaderOptions, Start, Writer, WriterOptions};
 use model::{Epoch, TopicPartition};
-use state::{Snapshot, SnapshotReader, SnapshotStore};
+use state::{Snapshot, SnapshotStore};
 
 use crate::error::Result;
 use crate::run::context::{Context, outage};
@@ -40,6 +42,7 @@ use crate::run::topics::StreamTopics;
 use adopt::Adopted;
 pub(crate) use engine::{Engine, ProcessPlan};
 use input::StreamInput;
+use parts::{Kept, parts_of};
 use references::References;
 use takeover::Takeover;
 
@@ -102,6 +105,7 @@ struct Session<'a> {
     references: References,
     takeover: Option<Takeover>,
     adopted: Adopted,
+    kept: Kept,
     emitted_at: Duration,
     /// Least time from one emission to the next.
     emit_every: Duration,
@@ -155,11 +159,7 @@ impl ProcessStage {
 
     /// The newest good snapshot of a stage. A damaged or foreign one is passed over.
     fn newest(&self, owner: &str) -> Result<Option<Snapshot>> {
-        let is_ours = |bytes: &[u8]| match SnapshotReader::open(bytes, owner, &self.plan.pipeline) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        };
-        let snapshot = self.snapshots.load_accepted(owner, is_ours)?;
+        let snapshot = self.snapshots.load_accepted(owner, |bytes| self.is_usable(owner, bytes))?;
         for skipped in snapshot.iter().flat_map(|snapshot| &snapshot.skipped) {
             tracing::warn!(%skipped, "a snapshot can't be used; the one before it is taken and the rest is replayed");
         }
@@ -177,7 +177,7 @@ impl<'a> Session<'a> {
         let mut engine = Engine::new(Arc::new(plan), stage.context.schemas.clone(), &stage.name, topic_ids)?;
         let snapshot = stage.newest(&stage.name)?;
         if let Some(snapshot) = &snapshot {
-            engine.restore(&stage.name, &snapshot.bytes)?;
+            engine.restore(&stage.name, &snapshot.bytes, &stage.parts(&parts_of(&stage.name)))?;
         }
         let sequence = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
         let adopted = Adopted::take(stage, &mut engine, &mut references)?;
@@ -228,6 +228,7 @@ impl<'a> Session<'a> {
             references,
             takeover,
             adopted,
+            kept: Kept::default(),
             emitted_at: now,
             emit_every: stage.batch_interval,
             unacknowledged: None,
@@ -361,8 +362,10 @@ impl<'a> Session<'a> {
     fn save(&mut self) -> Result<()> {
         self.acknowledge()?;
         self.sequence += 1;
-        let bytes = self.engine.snapshot()?;
+        let owner = parts_of(&self.stage.name);
+        let bytes = self.engine.snapshot(&self.stage.parts(&owner))?;
         self.stage.snapshots.save(&self.stage.name, self.epoch, self.sequence, &bytes)?;
+        self.kept.saved(&self.stage.snapshots, &owner, self.engine.part_names())?;
         self.references.saved(&self.engine.queries);
         self.adopted.saved(&self.stage.snapshots)?;
         self.saved_at = self.stage.context.clock.elapsed();

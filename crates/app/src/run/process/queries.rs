@@ -54,6 +54,7 @@ impl QueryRun {
             generation: result.generation,
             state_bytes_max: plan.state_bytes_max,
             spill: plan.spill.clone(),
+            parts_from_groups: plan.parts_from_groups,
         };
         let operator = QueryOperator::new(result.query.clone(), &plan.references, options)?;
         let stream = plan.streams.iter().find(|stream| stream.name == result.query.stream);

@@ -57,7 +57,7 @@ impl Chunk {
     }
 
     /// Replaces the content by these groups.
-    pub(super) fn fill(&mut self, from: Groups<'_>, numbers: &[u32]) -> Result<(), Cause> {
+    pub(in crate::window) fn fill(&mut self, from: Groups<'_>, numbers: &[u32]) -> Result<(), Cause> {
         self.clear();
         let into: Vec<u32> = numbers.iter().map(|number| self.push(from, *number)).collect::<Result<_, _>>()?;
         self.merge(from, numbers, &into)

@@ -50,6 +50,8 @@ struct OfMemory<W> {
 struct OfRun<R> {
     run: R,
     next: usize,
+    /// Leaves chunks out that a part of a snapshot with this share doesn't need.
+    share: Option<u64>,
 }
 
 impl<W: Borrow<Window> + Debug> Source for OfMemory<W> {
@@ -64,8 +66,12 @@ impl<W: Borrow<Window> + Debug> Source for OfMemory<W> {
 
 impl<R: Borrow<ColdRun> + Debug> Source for OfRun<R> {
     fn next(&mut self, scratch: &mut Scratch) -> Result<bool, Cause> {
+        let run = self.run.borrow();
+        while self.share.is_some_and(|share| run.has(self.next) && !run.may_need(self.next, share)) {
+            self.next += 1;
+        }
         self.next += 1;
-        self.run.borrow().load(self.next - 1, scratch)
+        run.load(self.next - 1, scratch)
     }
 }
 
@@ -90,7 +96,17 @@ impl<'a> Merge<'a> {
     where
         R: Borrow<ColdRun> + Debug + Send + 'a,
     {
-        self.add(Box::new(OfRun { run, next: 0 }), chunk, false)
+        self.add(Box::new(OfRun { run, next: 0, share: None }), chunk, false)
+    }
+
+    /// As [`run`](Self::run), without chunks that a part of a snapshot with this share doesn't need, if one is given.
+    pub(in crate::window) fn needed_of_run(
+        &mut self,
+        run: &'a ColdRun,
+        share: Option<u64>,
+        chunk: Chunk,
+    ) -> Result<(), Cause> {
+        self.add(Box::new(OfRun { run, next: 0, share }), chunk, false)
     }
 
     fn add(&mut self, source: Box<dyn Source + Send + 'a>, chunk: Chunk, is_of_memory: bool) -> Result<(), Cause> {

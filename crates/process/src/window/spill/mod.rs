@@ -26,7 +26,7 @@ pub(super) use chunk::Chunk;
 pub(super) use evict::evict;
 pub(super) use merge::Merge;
 pub(super) use recall::Closing;
-pub(super) use run::ColdRun;
+pub(super) use run::{ColdRun, SHARES, Scratch, share_of};
 
 use super::table::Window;
 

@@ -56,7 +56,8 @@ pub(in crate::window) fn changed(window: &mut Window, plan: &Plan, limit: usize)
             let (older, newer) = runs.split_at_mut(at + 1);
             let Some(run) = older.last_mut() else { break };
             let Some(index) = run.load_changed(next, &mut scratch)? else { break };
-            let numbers = newest(window, &scratch.chunk, newer, &mut other)?;
+            let is_changed = |flags| flags & flag::CHANGED != 0;
+            let numbers = absent(window, &scratch.chunk, newer, is_changed, &mut other)?;
             window.adopt(scratch.chunk.groups(), &numbers)?;
             window.cold_groups -= numbers.len();
             brought += numbers.len();
@@ -68,16 +69,23 @@ pub(in crate::window) fn changed(window: &mut Window, plan: &Plan, limit: usize)
     Ok(())
 }
 
-/// The changed groups of a chunk that are neither in memory nor in newer runs.
-fn newest(window: &Window, chunk: &Chunk, newer: &[ColdRun], scratch: &mut Scratch) -> Result<Vec<u32>, Cause> {
+/// The groups of a chunk with wanted flags that are neither in memory nor in these runs.
+pub(in crate::window) fn absent(
+    window: &Window,
+    chunk: &Chunk,
+    runs: &[ColdRun],
+    is_wanted: impl Fn(u8) -> bool,
+    scratch: &mut Scratch,
+) -> Result<Vec<u32>, Cause> {
     let keys = &chunk.keys;
     let mut wanted: Vec<(u64, u32)> = (0_u32..)
         .zip(&chunk.flags)
-        .filter(|(_, flags)| **flags & flag::CHANGED != 0)
+        .filter(|(_, flags)| is_wanted(**flags))
         .map(|(number, _)| (keys.hashes[number as usize], number))
         .filter(|(hash, number)| window.keys.find(*hash, keys.get(*number)).is_none())
         .collect();
-    for run in newer {
+    wanted.sort_unstable();
+    for run in runs {
         let mut found = Vec::new();
         run.search(
             &wanted,
@@ -88,7 +96,8 @@ fn newest(window: &Window, chunk: &Chunk, newer: &[ColdRun], scratch: &mut Scrat
                 Ok(())
             },
         )?;
-        wanted.retain(|(_, number)| !found.contains(number));
+        found.sort_unstable();
+        wanted.retain(|(_, number)| found.binary_search(number).is_err());
     }
     Ok(wanted.into_iter().map(|(_, number)| number).collect())
 }

@@ -34,6 +34,8 @@ pub(in crate::window) struct ColdRun {
     groups: usize,
     /// Whether doubts about its groups count as published rows.
     has_settled_doubts: bool,
+    /// Whether its groups are in parts of a snapshot as they are here.
+    is_saved: bool,
 }
 
 /// A run whose file isn't complete.
@@ -77,6 +79,7 @@ impl NewRun {
             fingerprints: Fingerprints::of(&self.hashes),
             groups: self.hashes.len(),
             has_settled_doubts: false,
+            is_saved: false,
         }
     }
 }
@@ -122,11 +125,19 @@ impl ColdRun {
         if found.is_empty() { Ok(()) } else { take(&scratch.chunk, &found, &numbers) }
     }
 
+    /// Whether there is a chunk of this number.
+    pub(super) fn has(&self, index: usize) -> bool {
+        index < self.places.len()
+    }
+
     /// Reads a chunk by its number; false if there is none.
     pub(super) fn load(&self, index: usize, scratch: &mut Scratch) -> Result<bool, Cause> {
         let Some(place) = self.places.get(index) else { return Ok(false) };
         self.file.read(&place.blob, &mut scratch.buffer)?;
         scratch.chunk.load(&scratch.buffer)?;
+        if self.is_saved {
+            scratch.chunk.flags.iter_mut().for_each(|flags| *flags &= !flag::UNSAVED);
+        }
         if self.has_settled_doubts {
             scratch.chunk.flags.iter_mut().for_each(|flags| *flags = without_doubt(*flags));
         }
@@ -154,8 +165,24 @@ impl ColdRun {
     pub(in crate::window) fn settle_doubts(&mut self) {
         self.has_settled_doubts = true;
         for place in self.places.iter_mut().filter(|place| place.flags & flag::DOUBTFUL != 0) {
-            place.flags |= flag::CHANGED;
+            place.flags |= flag::CHANGED | flag::UNSAVED;
         }
+    }
+
+    /// Notes that its groups are in parts of a snapshot.
+    pub(in crate::window) fn set_saved(&mut self) {
+        self.is_saved = true;
+        let stays = if self.has_settled_doubts { flag::DOUBTFUL } else { 0 };
+        for place in self.places.iter_mut().filter(|place| place.flags & stays == 0) {
+            place.flags &= !flag::UNSAVED;
+        }
+    }
+
+    /// Whether a chunk may have groups that a part of a snapshot needs: those that aren't saved, or that are in this share of all hashes.
+    pub(super) fn may_need(&self, index: usize, share: u64) -> bool {
+        let hash = |index: usize| self.places.get(index).map(|place| share_of(place.first_hash));
+        let within = hash(index) <= Some(share) && hash(index + 1).is_none_or(|next| next >= share);
+        within || self.places.get(index).is_some_and(|place| place.flags & flag::UNSAVED != 0)
     }
 
     /// Gives up the memory that tells most searches apart from the disk.
@@ -175,6 +202,14 @@ impl ColdRun {
     pub(in crate::window) fn memory_bytes(&self) -> usize {
         self.places.capacity() * size_of::<Place>() + self.fingerprints.as_ref().map_or(0, Fingerprints::memory_bytes)
     }
+}
+
+/// Shares that hashes are divided into: a snapshot writes all groups of one share anew.
+pub(in crate::window) const SHARES: u64 = 16;
+
+/// The share that a hash is in. Greater hashes are in later ones.
+pub(in crate::window) fn share_of(hash: u64) -> u64 {
+    hash / (u64::MAX / SHARES + 1)
 }
 
 /// Room for a chunk that is read.
