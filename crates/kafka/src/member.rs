@@ -1,42 +1,74 @@
 //! A member of a consumer group: which partitions are this process's while others share the topics with it.
 //!
 //! It reads nothing: whoever has a partition reads it with a [`Reader`](crate::Reader) from a position of its own.
+//!
+//! The group moves as few partitions as it can, and one at a time: a partition that it takes from a member is nobody's until that member has
+//! said goodbye to it, and only then another's.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::TopicPartition;
-use rdkafka::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, TopicPartitionList};
 
 use crate::connection::Connection;
 use crate::error::{Error, Result, is_outage};
 
 /// How long the group waits for a member that says nothing.
-const SESSION_TIMEOUT_MS: &str = "10000";
-const HEARTBEAT_INTERVAL_MS: &str = "3000";
+const SESSION_TIMEOUT_MS: u64 = 10_000;
+/// Between two signs of life of a member, which its own thread gives.
+const HEARTBEAT_INTERVAL_MS: u64 = 3_000;
+/// How long a member may be busy between two polls: taking a partition over may mean reading an hour of it.
+const POLL_INTERVAL_MAX_MS: u64 = 1_800_000;
 
-#[derive(Debug, Default)]
-struct Rebalances(Arc<AtomicU64>);
+/// What the group wants, as it comes in.
+#[derive(Default)]
+struct Rebalances {
+    count: AtomicU64,
+    /// Partitions that are to go, and whose owner hasn't let go of them yet.
+    revoked: Mutex<Option<TopicPartitionList>>,
+    /// Whether the member leaves, and lets go of all at once.
+    is_leaving: AtomicBool,
+}
+
+impl Rebalances {
+    fn revoked(&self) -> MutexGuard<'_, Option<TopicPartitionList>> {
+        self.revoked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl ClientContext for Rebalances {}
 
 impl ConsumerContext for Rebalances {
-    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(partitions) = rebalance {
-            // Nothing is fetched here. If this fails, a few records are fetched and thrown away.
-            drop(consumer.pause(partitions));
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let answered = match kind {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                let taken = consumer.incremental_assign(partitions);
+                // Nothing is fetched here. If this fails, a few records are fetched and thrown away.
+                drop(consumer.pause(partitions));
+                taken
+            }
+            _ if self.is_leaving.load(Ordering::Acquire) => consumer.incremental_unassign(partitions),
+            _ => {
+                *self.revoked() = Some(partitions.clone());
+                Ok(())
+            }
+        };
+        if let Err(error) = answered {
+            tracing::warn!(%error, "the consumer group's partitions couldn't be taken up");
         }
-        self.0.fetch_add(1, Ordering::Release);
+        self.count.fetch_add(1, Ordering::Release);
     }
 }
 
 /// A member of a group.
 pub struct GroupMember {
     consumer: BaseConsumer<Rebalances>,
-    rebalances: Arc<AtomicU64>,
     seen: u64,
     brokers: String,
     partitions: BTreeSet<TopicPartition>,
@@ -49,6 +81,12 @@ impl std::fmt::Debug for GroupMember {
 }
 
 impl GroupMember {
+    /// A member that has said nothing for so long may be taken for dead: the group's patience, less the time between two signs of life and
+    /// some for their way.
+    pub const SILENCE_MAX: Duration = Duration::from_millis((SESSION_TIMEOUT_MS - HEARTBEAT_INTERVAL_MS) * 5 / 7);
+    /// By when a member that was taken for dead is told so, once it lives again.
+    pub const WORD_WITHIN: Duration = Duration::from_millis(HEARTBEAT_INTERVAL_MS + 1_000);
+
     /// Asks to be a member of `group`, which shares the partitions of `topics`. It has none until [`poll`](Self::poll) says so; dropping it
     /// leaves the group.
     ///
@@ -60,17 +98,16 @@ impl GroupMember {
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
             ("auto.offset.reset", "latest"),
-            ("partition.assignment.strategy", "roundrobin"),
-            ("session.timeout.ms", SESSION_TIMEOUT_MS),
-            ("heartbeat.interval.ms", HEARTBEAT_INTERVAL_MS),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("session.timeout.ms", &SESSION_TIMEOUT_MS.to_string()),
+            ("heartbeat.interval.ms", &HEARTBEAT_INTERVAL_MS.to_string()),
+            ("max.poll.interval.ms", &POLL_INTERVAL_MAX_MS.to_string()),
         ]);
-        let context = Rebalances::default();
-        let rebalances = context.0.clone();
         let brokers = connection.brokers.clone();
         let refused = |error| Error::of_request(&error, &brokers, &format!("joining the group {group}"));
-        let consumer: BaseConsumer<Rebalances> = config.create_with_context(context).map_err(refused)?;
+        let consumer: BaseConsumer<Rebalances> = config.create_with_context(Rebalances::default()).map_err(refused)?;
         consumer.subscribe(topics).map_err(refused)?;
-        Ok(Self { consumer, rebalances, seen: 0, brokers, partitions: BTreeSet::new() })
+        Ok(Self { consumer, seen: 0, brokers, partitions: BTreeSet::new() })
     }
 
     /// The partitions that are this process's, as of the last [`poll`](Self::poll).
@@ -78,30 +115,52 @@ impl GroupMember {
         &self.partitions
     }
 
-    /// Takes part in the group, waiting up to `timeout`: to be called every few seconds. True if the partitions have changed.
+    /// Takes part in the group, waiting up to `timeout`: to be called every few seconds. True if the partitions have changed. Those that have
+    /// gone are nobody's until the next call, so that what is under way in them can be finished before.
     ///
     /// # Errors
     /// `Refused`, such as by missing rights on the group. An outage is none: the partitions stay until the group says otherwise.
     pub fn poll(&mut self, timeout: Duration) -> Result<bool> {
+        self.let_go().map_err(|error| self.refused(&error))?;
         if let Some(Err(error)) = self.consumer.poll(timeout)
             && !is_outage(error.rdkafka_error_code())
         {
-            return Err(Error::of_request(&error, &self.brokers, "taking part in a group"));
+            return Err(self.refused(&error));
         }
-        let seen = self.rebalances.load(Ordering::Acquire);
+        let seen = self.consumer.context().count.load(Ordering::Acquire);
         if seen == self.seen {
             return Ok(false);
         }
         self.seen = seen;
-        let refused = |error| Error::of_request(&error, &self.brokers, "asking for the partitions of a group");
-        let assigned = self.consumer.assignment().map_err(refused)?;
-        let partitions: BTreeSet<TopicPartition> = assigned
-            .elements()
-            .iter()
-            .map(|element| TopicPartition::new(element.topic(), element.partition()))
-            .collect();
+        let mut partitions = partitions_of(&self.consumer.assignment().map_err(|error| self.refused(&error))?);
+        if let Some(going) = &*self.consumer.context().revoked() {
+            let going = partitions_of(going);
+            partitions.retain(|partition| !going.contains(partition));
+        }
         let has_changed = partitions != self.partitions;
         self.partitions = partitions;
         Ok(has_changed)
     }
+
+    /// Gives the partitions that are to go to the group.
+    fn let_go(&self) -> std::result::Result<(), KafkaError> {
+        let going = self.consumer.context().revoked().take();
+        going.map_or(Ok(()), |going| self.consumer.incremental_unassign(&going))
+    }
+
+    fn refused(&self, error: &KafkaError) -> Error {
+        Error::of_request(error, &self.brokers, "taking part in a group")
+    }
+}
+
+impl Drop for GroupMember {
+    fn drop(&mut self) {
+        self.consumer.context().is_leaving.store(true, Ordering::Release);
+        // If it fails, the group finds out by itself.
+        drop(self.let_go());
+    }
+}
+
+fn partitions_of(list: &TopicPartitionList) -> BTreeSet<TopicPartition> {
+    list.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect()
 }

@@ -191,13 +191,18 @@ fn members_of_a_group_share_partitions_and_take_over_those_of_one_that_leaves() 
     let group = testkit::unique_name("kafka_crate_group");
     let join = || GroupMember::join(&connection(), &group, &[topic.as_str()]).unwrap();
     let wait = Duration::from_millis(50);
-    let (mut one, mut two) = (join(), join());
+    let mut one = join();
+    testkit::wait_for("all partitions", DEADLINE, || {
+        one.poll(wait).unwrap();
+        (one.partitions().len() == 4).then_some(())
+    });
+    let mut two = join();
     testkit::wait_for("two partitions each", DEADLINE, || {
         one.poll(wait).unwrap();
         two.poll(wait).unwrap();
+        assert!(one.partitions().is_disjoint(two.partitions()), "never both");
         (one.partitions().len() == 2 && two.partitions().len() == 2).then_some(())
     });
-    assert!(one.partitions().is_disjoint(two.partitions()));
     drop(two);
     testkit::wait_for("all four partitions", DEADLINE, || {
         one.poll(wait).unwrap();
