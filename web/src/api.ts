@@ -99,6 +99,8 @@ export interface Stage {
   steps_per_second: number;
   trouble: string | null;
   trouble_age_ms: number | null;
+  /** What of it is this process's; null for a part that no other process shares. */
+  share: string | null;
 }
 
 export interface Peer {

@@ -248,6 +248,7 @@ export function Parts({ stages, peers }: { stages: Stage[]; peers: Peer[] }) {
             <b>{stage.name}</b>
             <span>
               {stage.trouble ? `${stage.trouble} (for ${format.spanText(stage.trouble_age_ms)})` : `works, ${format.rate(stage.steps_per_second)} steps/s`}
+              {stage.share ? `; ${stage.share}` : ''}
             </span>
           </li>
         ))}

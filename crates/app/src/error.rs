@@ -42,6 +42,9 @@ pub(crate) enum Error {
     /// A position names a topic that isn't the one there now, or lies below the start of the log.
     #[error("{0}")]
     Position(String),
+    /// Another process works on what was this one's, or may do so.
+    #[error("{0}")]
+    Fenced(String),
     /// The user stopped it before it was done.
     #[error("{0}")]
     Interrupted(String),
@@ -70,6 +73,14 @@ impl Error {
         serde_json::json!({ "error": {
             "message": message, "code": self.exit_code(), "domain": domain, "retry": retry, "problems": problems,
         } })
+    }
+
+    /// Whether another process has taken over what was this one's: it is refused by the other's epoch.
+    pub(crate) fn is_fenced(&self) -> bool {
+        matches!(
+            self,
+            Self::Fenced(_) | Self::State(state::Error::Fenced { .. }) | Self::Store(store::Error::Fenced { .. })
+        )
     }
 
     pub(crate) fn system(doing: impl Into<String>, source: std::io::Error) -> Self {
@@ -106,7 +117,9 @@ impl Classified for Error {
             Self::Project(_) | Self::Findings(_) | Self::Usage(_) | Self::Data(_) | Self::Interrupted(_) => {
                 Domain::User
             }
-            Self::Snapshot(_) | Self::Unavailable(_) | Self::Position(_) | Self::System { .. } => Domain::External,
+            Self::Snapshot(_) | Self::Unavailable(_) | Self::Position(_) | Self::Fenced(_) | Self::System { .. } => {
+                Domain::External
+            }
             Self::Internal(_) => Domain::Internal,
         }
     }

@@ -38,6 +38,13 @@ pub struct Progress {
     pub validated: u64,
     /// Rejected records since the beginning of the raw partition, by reason.
     pub rejected: BTreeMap<String, u64>,
+    /// Epoch of the process that wrote it: the offset, in the progress topic, of the record by which it claimed the partition. `None` in
+    /// that record itself, which gets its epoch from where it lies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
+    /// Whether it claims the partition. The rest is then what its writer knew before, and nothing new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_claim: bool,
 }
 
 impl Progress {
@@ -56,6 +63,8 @@ impl Progress {
             idle: false,
             validated: 0,
             rejected: BTreeMap::new(),
+            epoch: None,
+            is_claim: false,
         }
     }
 
@@ -81,6 +90,39 @@ impl Progress {
     }
 }
 
+/// The last word on each partition, from the records of a progress topic in their order.
+///
+/// Whoever claims a partition last has it. What a process says of it after another has claimed it is void, be it that it stood still
+/// meanwhile: its successor knows nothing of that, and may decide otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProgressLedger(BTreeMap<i32, Progress>);
+
+impl ProgressLedger {
+    /// Takes the next record, with its epoch; false if it is void.
+    pub fn take(&mut self, progress: &Progress) -> bool {
+        match self.0.get_mut(&progress.partition) {
+            Some(known) if progress.epoch < known.epoch => return false,
+            // The process before may have said more between what the claim says and the claim.
+            Some(known) if progress.is_claim => known.epoch = progress.epoch,
+            Some(known) => known.clone_from(progress),
+            None => {
+                self.0.insert(progress.partition, progress.clone());
+            }
+        }
+        true
+    }
+
+    /// What is known of a partition.
+    pub fn get(&self, partition: i32) -> Option<&Progress> {
+        self.0.get(&partition)
+    }
+
+    /// What is known of each partition, in their order. One of which only claims are known has `is_claim`.
+    pub fn iter(&self) -> impl Iterator<Item = &Progress> {
+        self.0.values()
+    }
+}
+
 /// A stage's watermark: the least over the stream's partitions.
 ///
 /// `None` while one partition has no watermark, since its first record may be of any time.
@@ -102,6 +144,24 @@ mod tests {
         assert_eq!(stream_watermark_us([Some(5), Some(3)]), Some(3));
         assert_eq!(stream_watermark_us([Some(5), None]), None);
         assert_eq!(stream_watermark_us([]), None);
+    }
+
+    #[test]
+    fn whoever_claims_last_has_the_last_word() {
+        let said = |epoch, raw_offset| Progress { epoch, raw_offset, ..Progress::start(0) };
+        let claim = |epoch, raw_offset| Progress { is_claim: true, ..said(Some(epoch), raw_offset) };
+        let mut ledger = ProgressLedger::default();
+        assert!(ledger.take(&said(None, 3)), "written before there were claims");
+        assert!(ledger.take(&said(None, 5)));
+        assert!(ledger.take(&claim(2, 3)));
+        assert_eq!(ledger.get(0), Some(&said(Some(2), 5)), "a claim takes nothing back");
+        assert!(ledger.take(&said(Some(2), 9)));
+        assert!(ledger.take(&claim(7, 9)));
+        assert!(!ledger.take(&said(Some(2), 12)), "it has been superseded");
+        assert!(!ledger.take(&claim(6, 12)));
+        assert_eq!(ledger.get(0), Some(&said(Some(7), 9)));
+        assert!(ledger.take(&said(Some(7), 10)));
+        assert_eq!(ledger.iter().map(|progress| progress.raw_offset).collect::<Vec<_>>(), [10]);
     }
 
     #[test]

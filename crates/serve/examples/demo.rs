@@ -76,7 +76,7 @@ fn peers(live: &Live, down: bool) {
 fn stages(live: &Live, steps: u64, down: bool) {
     for stage in ["ingest", "validate", "process", "store"] {
         let trouble = (down && stage == "store").then(|| "waiting for postgresql: connection refused".to_owned());
-        live.set_stage(stage, StageNumbers { steps, trouble });
+        live.set_stage(stage, StageNumbers { steps, trouble, share: None });
     }
 }
 

@@ -48,6 +48,15 @@ pub(crate) fn not_ready(state: &State) -> Vec<String> {
     peers.chain(stages).collect()
 }
 
+/// What of each stage is this process's, as lines like "stage store: has 2 of 5 partitions: ...".
+pub(crate) fn shares(state: &State) -> Vec<String> {
+    let share = |(name, stage): (&std::sync::Arc<str>, &crate::live::Stage)| {
+        let share = stage.numbers.share.as_ref().filter(|share| !share.text.is_empty())?;
+        Some(format!("stage {name}: {}", share.text))
+    };
+    state.stages.iter().filter_map(share).collect()
+}
+
 /// The sentence at the top of the page.
 pub(crate) fn health(state: &State, totals: &Totals, latency: Option<Percentiles>) -> Health {
     if let Some(sentence) = trouble(state) {
@@ -158,7 +167,7 @@ mod tests {
     }
 
     fn stage(trouble: Option<&str>) -> StageNumbers {
-        StageNumbers { steps: 1, trouble: trouble.map(str::to_owned) }
+        StageNumbers { steps: 1, trouble: trouble.map(str::to_owned), share: None }
     }
 
     fn stream(raw_end: u64, raw_done: u64) -> StreamNumbers {

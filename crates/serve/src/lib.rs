@@ -35,6 +35,6 @@ mod snapshot;
 pub use error::Error;
 pub use health::Level;
 pub use live::Live;
-pub use numbers::{BatchNumbers, PartitionNumbers, QueryNumbers, StageNumbers, StreamNumbers};
+pub use numbers::{BatchNumbers, PartitionNumbers, QueryNumbers, ShareNumbers, StageNumbers, StreamNumbers};
 pub use routes::router;
 pub use server::{Server, serve};

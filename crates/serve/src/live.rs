@@ -97,6 +97,10 @@ impl Live {
     pub fn set_stream(&self, stream: &str, numbers: StreamNumbers) {
         self.update(|state, now| {
             let entry = entry(&mut state.streams, stream);
+            if entry.numbers.partition_numbers().ne(numbers.partition_numbers()) {
+                // What another process has done before, or goes on with, is no rate of this one's.
+                *entry = Stream::default();
+            }
             entry.input.record(now, numbers.raw_end);
             entry.done.record(now, numbers.raw_done);
             entry.validated.record(now, numbers.validated);
@@ -117,9 +121,8 @@ impl Live {
 
     /// Reports a stage. While it has trouble, the page says so and `/readyz` answers 503.
     pub fn set_stage(&self, stage: &str, mut numbers: StageNumbers) {
-        if let Some(trouble) = &mut numbers.trouble {
-            cap(trouble);
-        }
+        let share = numbers.share.as_mut().map(|share| &mut share.text);
+        numbers.trouble.iter_mut().chain(share).for_each(cap);
         self.update(|state, now| {
             let entry = entry(&mut state.stages, stage);
             entry.steps.record(now, numbers.steps);

@@ -172,6 +172,17 @@ fn stages(encoder: &mut DescriptorEncoder<'_>, state: &State) -> Result<(), Erro
     for (stage, of) in &state.stages {
         gauge(&mut up, &[("stage", stage.as_ref())], u64::from(of.numbers.trouble.is_none()))?;
     }
+    let shared = || state.stages.iter().filter_map(|(name, stage)| Some((name, stage.numbers.share.as_ref()?)));
+    let help = "Partitions of the stage that this process has";
+    let mut own = encoder.encode_descriptor("stage_partitions", help, None, MetricType::Gauge)?;
+    for (stage, share) in shared() {
+        gauge(&mut own, &[("stage", stage.as_ref())], share.partitions)?;
+    }
+    let help = "Partitions of the stage, over all processes";
+    let mut all = encoder.encode_descriptor("stage_partitions_all", help, None, MetricType::Gauge)?;
+    for (stage, share) in shared() {
+        gauge(&mut all, &[("stage", stage.as_ref())], share.of)?;
+    }
     let help = "1 while the peer answers, else 0";
     let mut up = encoder.encode_descriptor("peer_up", help, None, MetricType::Gauge)?;
     for (peer, of) in &state.peers {

@@ -12,7 +12,7 @@ pub(crate) const TEXT_CHARACTERS_MAX: usize = 200;
 /// A stream: its raw topic and what validation made of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StreamNumbers {
-    /// Sum of the raw topic's end offsets over its partitions.
+    /// Sum of the raw topic's end offsets over the partitions that this process validates.
     pub raw_end: u64,
     /// Sum of the offsets that validation has finished. The lag is `raw_end` less this.
     pub raw_done: u64,
@@ -22,7 +22,7 @@ pub struct StreamNumbers {
     pub rejected: BTreeMap<String, u64>,
     /// The stream's watermark in microseconds since 1970: no accepted record will be older. None before the first.
     pub watermark_us: Option<i64>,
-    /// Its partitions, in order.
+    /// The partitions that this process validates, in order.
     pub partitions: Vec<PartitionNumbers>,
 }
 
@@ -30,6 +30,11 @@ impl StreamNumbers {
     /// Records that wait for a verdict.
     pub fn lag(&self) -> u64 {
         self.raw_end.saturating_sub(self.raw_done)
+    }
+
+    /// The numbers of its partitions.
+    pub(crate) fn partition_numbers(&self) -> impl Iterator<Item = i32> {
+        self.partitions.iter().map(|of| of.partition)
     }
 
     /// Records that were rejected, whatever the reason.
@@ -111,6 +116,19 @@ pub struct StageNumbers {
     pub steps: u64,
     /// What it waits for, as a half sentence ("waiting for kafka: connection refused"); None while it works.
     pub trouble: Option<String>,
+    /// What of it is this process's, for a stage that processes share; None for a part that isn't shared.
+    pub share: Option<ShareNumbers>,
+}
+
+/// What of a stage is a process's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShareNumbers {
+    /// Partitions that this process has.
+    pub partitions: u64,
+    /// Partitions that there are.
+    pub of: u64,
+    /// Which they are, as a half sentence ("has 2 of 4 partitions: orders.raw 0, 2"); empty where no other process may have some.
+    pub text: String,
 }
 
 /// Cuts `text` to the cap, with an ellipsis.

@@ -11,7 +11,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::events::{CLIENTS_MAX, Events};
-use crate::health::not_ready;
+use crate::health::{not_ready, shares};
 use crate::live::Live;
 use crate::{metrics, page};
 
@@ -94,11 +94,12 @@ async fn metrics_text(State(shared): State<Shared>) -> Response {
 }
 
 async fn readiness(State(shared): State<Shared>) -> Response {
-    let missing = shared.live.read(not_ready);
+    let (missing, shares) = shared.live.read(|state| (not_ready(state), shares(state)));
+    let answer = |word: &str| [vec![word.to_owned()], missing.clone(), shares].concat().join("\n") + "\n";
     if missing.is_empty() {
-        return "ready\n".into_response();
+        return answer("ready").into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{}\n", missing.join("\n"))).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, answer("not ready")).into_response()
 }
 
 async fn version() -> impl IntoResponse {

@@ -102,6 +102,8 @@ struct StageView {
     steps_per_second: f64,
     trouble: Option<String>,
     trouble_age_ms: Option<u64>,
+    /// What of it is this process's, as a half sentence; null for a part that isn't shared.
+    share: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -212,6 +214,7 @@ fn stage_view(name: &str, stage: &Stage, now: Duration) -> StageView {
         steps_per_second: stage.steps.per_second(now),
         trouble: stage.numbers.trouble.clone(),
         trouble_age_ms: stage.since.map(|since| ms(now.saturating_sub(since))),
+        share: stage.numbers.share.as_ref().map(|share| share.text.clone()).filter(|text| !text.is_empty()),
     }
 }
 

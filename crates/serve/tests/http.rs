@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use model::SystemClock;
 use serde_json::Value;
-use serve::{Error, Live, PartitionNumbers, QueryNumbers, Server, StageNumbers, StreamNumbers};
+use serve::{Error, Live, PartitionNumbers, QueryNumbers, Server, ShareNumbers, StageNumbers, StreamNumbers};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -146,7 +146,7 @@ fn fill(live: &Live) {
             }),
         },
     );
-    live.set_stage("validate", StageNumbers { steps: 12, trouble: None });
+    live.set_stage("validate", StageNumbers { steps: 12, trouble: None, share: None });
     live.set_peer("kafka", true, "127.0.0.1:9092");
     live.record_latency_ms(40);
     live.record_latencies_ms(&[50, 60]);
@@ -189,7 +189,8 @@ async fn the_live_document_has_what_the_page_reads() {
 async fn the_page_and_the_document_name_the_same_fields() {
     let rig = start().await;
     fill(&rig.live);
-    rig.live.set_stage("store", StageNumbers { steps: 1, trouble: Some("waiting for postgresql".to_owned()) });
+    rig.live
+        .set_stage("store", StageNumbers { steps: 1, trouble: Some("waiting for postgresql".to_owned()), share: None });
     fn fields(value: &Value, found: &mut BTreeSet<String>) {
         match value {
             Value::Object(map) => {
@@ -288,16 +289,36 @@ async fn readiness_names_what_is_missing() {
     fill(&rig.live);
     let ready = rig.get("/readyz").await;
     assert_eq!((ready.status, ready.text()), (200, "ready\n"));
-    rig.live.set_stage("store", StageNumbers { steps: 3, trouble: Some("waiting for postgresql: refused".to_owned()) });
+    rig.live.set_stage(
+        "store",
+        StageNumbers { steps: 3, trouble: Some("waiting for postgresql: refused".to_owned()), share: None },
+    );
     rig.live.set_peer("postgresql", false, "connection refused");
     let missing = rig.get("/readyz").await;
     assert_eq!(missing.status, 503);
     let text = "not ready\npeer postgresql: connection refused\nstage store: waiting for postgresql: refused\n";
     assert_eq!(missing.text(), text);
     assert_eq!(rig.get("/livez").await.status, 200, "an outage of a peer is no reason to restart");
-    rig.live.set_stage("store", StageNumbers { steps: 4, trouble: None });
+    rig.live.set_stage("store", StageNumbers { steps: 4, trouble: None, share: None });
     rig.live.set_peer("postgresql", true, "");
     assert_eq!(rig.get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_process_tells_what_of_each_stage_is_its_own() {
+    let rig = start().await;
+    fill(&rig.live);
+    let text = "has 2 of 4 partitions: orders.raw 0, 2".to_owned();
+    let share = Some(ShareNumbers { partitions: 2, of: 4, text: text.clone() });
+    rig.live.set_stage("validate", StageNumbers { steps: 13, trouble: None, share });
+    assert_eq!(rig.get("/readyz").await.text(), format!("ready\nstage validate: {text}\n"));
+    let metrics = rig.get("/metrics").await.text().to_owned();
+    for line in
+        ["tillstream_stage_partitions{stage=\"validate\"} 2", "tillstream_stage_partitions_all{stage=\"validate\"} 4"]
+    {
+        assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    }
+    assert!(rig.get("/api/live").await.text().contains(&text));
 }
 
 /// Splits a sample's line into name, labels and value, as

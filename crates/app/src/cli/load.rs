@@ -10,8 +10,8 @@ use crate::cli::client::with_streams;
 use crate::cli::progress::LoadProgress;
 use crate::cli::project::{ProjectArgs, directory_and_rest};
 use crate::error::{Error, Result};
+use crate::run::load::Load;
 use crate::run::load::Loaded;
-use crate::run::pipeline::load_of;
 
 /// Load a file (CSV, JSON lines, Parquet) into a stream. A load that was cut off goes on where it stopped.
 #[derive(Debug, Args)]
@@ -50,7 +50,7 @@ impl LoadCommand {
         let file = PathBuf::from(file);
         let project = self.project.load(directory.as_deref(), self.output)?;
         let (loaded, report) = with_streams(&project, |context, streams| {
-            let mut load = load_of(&streams, &project, &self.stream, &file, &name_of(&project.directory, &file))?;
+            let mut load = Load::of(&streams, &project, &self.stream, &file, &name_of(&project.directory, &file))?;
             load.rate = self.rate;
             let mut progress = LoadProgress::new(&file);
             Ok((load.run(context, |loaded| progress.update(&loaded))?, load.report))

@@ -63,15 +63,18 @@ pub(crate) struct Up {
 Examples:
   tillstream run payments --profile production --stages validate,process
   tillstream run payments --profile production --stages store
-  tillstream run payments --profile production --stages patterns     several such processes share the partitions
+  tillstream run payments --profile production --serve               several such processes share the work
 
-Ctrl-C finishes the batch under way and saves the state; what else has come in waits in Kafka.")]
+Processes that run the same stages share their partitions, and take over those of one that dies: docs/scaling.md. Ctrl-C finishes the batch under way and saves the state; what else has come in waits in Kafka.")]
 pub(crate) struct Run {
     /// The project's directory; the current one by default.
     directory: Option<PathBuf>,
     /// The stages; all of them by default.
     #[arg(long, value_enum, value_delimiter = ',')]
     stages: Vec<StageName>,
+    /// Also serve the dashboard, metrics and readiness of this process (serve.listen), and the door for records (ingest.listen).
+    #[arg(long)]
+    serve: bool,
     /// How to write what runs.
     #[arg(long, value_enum, default_value_t)]
     pub(super) output: Output,
@@ -210,13 +213,20 @@ impl Run {
             self.stages.iter().map(|&name| name.into()).collect()
         };
         let names: Vec<&str> = stages.iter().map(|stage| stage.name()).collect();
-        let how = StartOptions { work: Work::Stream, accepts_loss: self.accept_lost_records, shares_patterns: true };
+        let how = StartOptions { work: Work::Stream, accepts_loss: self.accept_lost_records, is_shared: true };
         with_pipeline(&project, &stages, how, |systems| {
             stop_on_signals(systems.runtime, systems.pipeline.context.stop.clone(), STOPPING);
+            let servers = match self.serve {
+                true => Some(start_servers(&project, systems.pipeline, systems.runtime)?),
+                false => None,
+            };
             let value = serde_json::json!({ "event": "started", "project": project.name, "stages": names });
             self.output.print(&value, || format!("running {} of {}", names.join(", "), project.name))?;
+            if let Some(servers) = &servers {
+                announce(systems, servers, self.output)?;
+            }
             systems.pipeline.wait_for_stop();
-            Ok(())
+            servers.map_or(Ok(()), |servers| servers.join(systems.runtime))
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The dashboard and the metrics: numbers gathered from the stages a few times a second, and the servers that show them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::run::peers::cannot_listen;
 use crate::run::pipeline::{Pipeline, PipelineStream};
 use crate::run::results::ResultTopic;
 use crate::run::supervise::{self, StageThread};
+use crate::run::validate;
 
 const EVERY: Duration = Duration::from_millis(250);
 /// Between two questions to Kafka for the ends of the raw topics; the rates shown are averages over some seconds.
@@ -129,14 +131,14 @@ struct Gatherer {
 impl Gatherer {
     fn run(&self) -> Result<()> {
         let reader = Reader::new(&self.context.connection, &ReaderOptions::default())?;
-        let mut ends = vec![0; self.streams.len()];
+        let mut ends = vec![BTreeMap::new(); self.streams.len()];
         let mut asked_at = None;
         let mut disk = BrokerDisk::default();
         loop {
             let now = self.context.clock.elapsed();
             if asked_at.is_none_or(|asked_at| now.saturating_sub(asked_at) >= ENDS_EVERY) {
                 asked_at = Some(now);
-                match self.streams.iter().map(|stream| raw_end(&reader, stream)).collect::<Result<Vec<_>>>() {
+                match self.streams.iter().map(|stream| raw_ends(&reader, stream)).collect::<Result<Vec<_>>>() {
                     Ok(found) => {
                         ends = found;
                         match self.context.broker.as_ref().and_then(|broker| disk.trouble(broker, now)) {
@@ -147,18 +149,11 @@ impl Gatherer {
                     Err(error) => self.live.set_peer("kafka", false, &error.to_string()),
                 }
             }
-            for (stream, &end) in self.streams.iter().zip(&ends) {
-                self.show_stream(stream, end);
+            for (stream, ends) in self.streams.iter().zip(&ends) {
+                self.show_stream(stream, ends);
             }
             self.show_queries();
-            let troubles = self.context.status.troubles();
-            for (stage, steps) in self.context.status.all_steps() {
-                self.live.set_stage(&stage, StageNumbers { steps, trouble: troubles.get(&stage).cloned() });
-            }
-            for (stage, trouble) in &troubles {
-                let steps = self.context.status.steps(stage);
-                self.live.set_stage(stage, StageNumbers { steps, trouble: Some(trouble.clone()) });
-            }
+            self.show_stages();
             self.live.record_latencies_ms(&self.context.status.take_latencies_ms());
             if self.context.stop.wait(EVERY) {
                 return Ok(());
@@ -166,8 +161,31 @@ impl Gatherer {
         }
     }
 
-    fn show_stream(&self, stream: &PipelineStream, raw_end: u64) {
-        let progress = self.context.status.validated(&stream.name);
+    /// The partitions of a stream that this process validates.
+    fn own(&self, stream: &PipelineStream) -> BTreeSet<i32> {
+        let own = self.context.status.own(&validate::name_of(&stream.name));
+        own.into_iter().map(|partition| partition.partition).collect()
+    }
+
+    fn show_stages(&self) {
+        let status = &self.context.status;
+        let (mut steps, troubles) = (status.all_steps(), status.troubles());
+        for stage in troubles.keys() {
+            steps.entry(stage.clone()).or_insert(0);
+        }
+        for (stage, steps) in steps {
+            let (trouble, share) = (troubles.get(&stage).cloned(), status.share(&stage));
+            self.live.set_stage(&stage, StageNumbers { steps, trouble, share });
+        }
+    }
+
+    /// What this process does of a stream: the lag of others' partitions is theirs to show.
+    fn show_stream(&self, stream: &PipelineStream, ends: &BTreeMap<i32, i64>) {
+        let own = self.own(stream);
+        let mut progress = self.context.status.validated(&stream.name);
+        progress.retain(|progress| own.contains(&progress.partition));
+        let known = own.iter().filter_map(|number| ends.get(number));
+        let raw_end = known.map(|end| u64::try_from(*end).unwrap_or(0)).sum::<u64>();
         let raw_done: u64 = progress.iter().map(|progress| u64::try_from(progress.raw_offset).unwrap_or(0)).sum();
         let mut rejected = std::collections::BTreeMap::new();
         for (reason, count) in progress.iter().flat_map(|progress| &progress.rejected) {
@@ -230,11 +248,8 @@ fn label(result: &ResultTopic, shown: Option<u32>) -> Option<String> {
     }
 }
 
-fn raw_end(reader: &Reader, stream: &PipelineStream) -> Result<u64> {
-    let mut sum = 0;
-    for number in 0..stream.topics.partitions {
-        let end = reader.range(&TopicPartition::new(stream.topics.raw.as_str(), number))?.1;
-        sum += u64::try_from(end).unwrap_or(0);
-    }
-    Ok(sum)
+/// The ends of the partitions of a stream's raw topic.
+fn raw_ends(reader: &Reader, stream: &PipelineStream) -> Result<BTreeMap<i32, i64>> {
+    let end = |number| Ok((number, reader.range(&TopicPartition::new(stream.topics.raw.as_str(), number))?.1));
+    (0..stream.topics.partitions).map(end).collect()
 }

@@ -16,6 +16,7 @@
 //! | `show` | any record as people read it |
 //! | `sink` | where records go: Kafka, or a test's log |
 //! | `positions`, `progress` | positions held against their topics; what a start needs of a progress topic |
+//! | `sharing` | which partitions of a stage are this process's |
 //! | `status`, `supervise`, `stop`, `context` | what threads share, how they end |
 
 pub(crate) mod audit;
@@ -38,6 +39,7 @@ pub(crate) mod read_range;
 pub(crate) mod references;
 pub(crate) mod reject;
 pub(crate) mod results;
+pub(crate) mod sharing;
 pub(crate) mod show;
 pub(crate) mod sink;
 pub(crate) mod spark;

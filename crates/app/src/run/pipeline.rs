@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::process::{OperatorOptions, ReferenceData, Spill};
+use ::validate::{DuplicateRules, DuplicatesDisk, Rule, StreamRules};
 use kafka::Admin;
 use model::{Clock, Schemas};
 use project::settings::{Engine, StateOverflow};
 use project::{Project, Stream};
 use state::SnapshotStore;
 use tokio::runtime::Handle;
-use validate::{DuplicateRules, DuplicatesDisk, Rule, StreamRules};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::run::context::Context;
 use crate::run::door::{self, Door};
 use crate::run::generations::{Generations, Run, stream_of};
@@ -23,12 +23,13 @@ use crate::run::peers::{Database, Peers};
 use crate::run::process::{self, ProcessPlan, ProcessStage, ProcessStream};
 use crate::run::references::{self, Feed};
 use crate::run::results::ResultTopic;
+use crate::run::sharing::{self, Share, Sharing};
 use crate::run::spark::{SparkStage, Work};
 use crate::run::stop::Stop;
 use crate::run::store::{self, StoreStage};
 use crate::run::supervise::{self, StageThread};
 use crate::run::topics::StreamTopics;
-use crate::run::validate::ValidateStage;
+use crate::run::validate::{self, ValidateStage};
 
 /// Which stages a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,13 +111,13 @@ pub(crate) struct StartOptions {
     pub(crate) work: Work,
     /// Whether to go on where records were deleted before a stage had read them.
     pub(crate) accepts_loss: bool,
-    /// Whether other processes may run the patterns stage too; else this one takes all partitions.
-    pub(crate) shares_patterns: bool,
+    /// Whether other processes may run the same stages; else this one takes all partitions.
+    pub(crate) is_shared: bool,
 }
 
 impl From<Work> for StartOptions {
     fn from(work: Work) -> Self {
-        Self { work, accepts_loss: false, shares_patterns: false }
+        Self { work, accepts_loss: false, is_shared: false }
     }
 }
 
@@ -132,6 +133,7 @@ impl Pipeline {
         how: StartOptions,
     ) -> Result<Self> {
         let context = Context::new(peers, clock);
+        let group = |part: &str| how.is_shared.then(|| sharing::group(project, part));
         let streams = lay_out_streams(project, &context)?;
         let snapshots = Arc::new(SnapshotStore::open(&project.snapshot_dir().to_string_lossy())?);
         let generations = Generations::new(snapshots.clone());
@@ -144,9 +146,10 @@ impl Pipeline {
         {
             let part = context.part();
             let stage = store_stage(project, &part, database, runtime, &streams, &results, &generations);
-            let stage = StoreStage { accepts_loss: how.accepts_loss, ..stage };
+            let stage = StoreStage { group: group(store::NAME), accepts_loss: how.accepts_loss, ..stage };
             runtime.block_on(stage.prepare())?;
-            let threads = vec![spawn(&part, store::NAME, move || stage.run_epoch())?];
+            let sharing = stage.sharing();
+            let threads = vec![spawn_shared(&part, store::NAME, sharing, move |share| stage.run_epoch(share))?];
             running.insert(Stage::Store, RunningStage { stop: part.stop, threads });
         }
         if stages.contains(&Stage::Process) {
@@ -163,15 +166,17 @@ impl Pipeline {
                         threads.push(spawn(&part, &name, move || watcher.run())?);
                     }
                     let stage = process_stage(project, &part, &streams, &own, feeds, &generations, snapshots.clone());
-                    for stage in (ProcessStage { accepts_loss: how.accepts_loss, ..stage }).split() {
-                        let name = stage.name.clone();
-                        threads.push(spawn(&part, &name, move || stage.run_epoch())?);
+                    let group = group(process::NAME);
+                    for stage in (ProcessStage { group, accepts_loss: how.accepts_loss, ..stage }).split() {
+                        let (name, sharing) = (stage.name.clone(), stage.sharing());
+                        threads.push(spawn_shared(&part, &name, sharing, move |share| stage.run_epoch(share))?);
                         process_stages.push(name);
                     }
                 }
                 Engine::Spark => {
                     let stage = SparkStage::new(project, &part, runtime, how.work, &streams, &own, snapshots.clone())?;
-                    threads.push(spawn(&part, process::NAME, move || stage.run_epoch())?);
+                    let sharing = stage.sharing(group(process::NAME));
+                    threads.push(spawn_shared(&part, process::NAME, sharing, move |share| stage.run_epoch(share))?);
                     process_stages.push(process::NAME.to_owned());
                 }
             }
@@ -181,12 +186,11 @@ impl Pipeline {
         if stages.contains(&Stage::Patterns)
             && let Some(stage) = patterns_stage(project, &context.part(), &streams, &results, &generations, snapshots)
         {
-            let group = how.shares_patterns.then(|| patterns_group(project));
-            let stage = PatternsStage { group, accepts_loss: how.accepts_loss, ..stage };
+            let stage = PatternsStage { group: group(patterns::NAME), accepts_loss: how.accepts_loss, ..stage };
             running.insert(Stage::Patterns, start_patterns(stage, &mut pattern_stages)?);
         }
         if stages.contains(&Stage::Validate) {
-            running.insert(Stage::Validate, start_validation(project, &context.part(), &streams, how.accepts_loss)?);
+            running.insert(Stage::Validate, start_validation(project, &context.part(), &streams, how)?);
         }
         let intake = context.part();
         Ok(Self {
@@ -261,7 +265,7 @@ impl Pipeline {
 
     /// The load of a file into one of the project's streams.
     pub(crate) fn load(&self, project: &Project, stream: &str, file: &std::path::Path, name: &str) -> Result<Load> {
-        load_of(&self.streams, project, stream, file, name)
+        Load::of(&self.streams, project, stream, file, name)
     }
 }
 
@@ -276,32 +280,15 @@ fn join_all(threads: Vec<StageThread>) -> Result<()> {
     first
 }
 
-/// The load of a file into a stream.
-pub(crate) fn load_of(
-    streams: &[PipelineStream],
-    project: &Project,
-    stream: &str,
-    file: &std::path::Path,
+/// Starts the thread of a stage that processes may share.
+fn spawn_shared(
+    context: &Context,
     name: &str,
-) -> Result<Load> {
-    let target = streams.iter().find(|known| known.name == stream).ok_or_else(|| {
-        let known: Vec<&str> = streams.iter().map(|known| known.name.as_str()).collect();
-        Error::Usage(format!("there is no stream {stream}; the project has {}", known.join(", ")))
-    })?;
-    let directory = project.data_dir.join("load");
-    let file_name = name.replace(['/', '\\'], "_");
-    Ok(Load {
-        topics: target.topics.clone(),
-        schema: target.schema.clone(),
-        raw_schema_id: target.raw_schema_id,
-        key: target.key.clone(),
-        file: file.to_owned(),
-        name: name.to_owned(),
-        columns: BTreeMap::new(),
-        report: directory.join(format!("{file_name}.rejected.jsonl")),
-        done: directory.join(format!("{file_name}.done.json")),
-        rate: None,
-    })
+    sharing: Sharing,
+    epoch: impl Fn(&mut Share) -> Result<()> + Send + 'static,
+) -> Result<StageThread> {
+    let mut share = Share::new(context, name, sharing);
+    spawn(context, name, move || epoch(&mut share))
 }
 
 fn spawn(context: &Context, name: &str, epoch: impl FnMut() -> Result<()> + Send + 'static) -> Result<StageThread> {
@@ -312,8 +299,8 @@ fn spawn(context: &Context, name: &str, epoch: impl FnMut() -> Result<()> + Send
 fn start_patterns(stage: PatternsStage, names: &mut Vec<String>) -> Result<RunningStage> {
     let (stop, mut threads) = (stage.context.stop.clone(), Vec::new());
     for stage in stage.split() {
-        let (part, name) = (stage.context.clone(), stage.name.clone());
-        threads.push(spawn(&part, &name, move || stage.run_epoch())?);
+        let (part, name, sharing) = (stage.context.clone(), stage.name.clone(), stage.sharing());
+        threads.push(spawn_shared(&part, &name, sharing, move |share| stage.run_epoch(share))?);
         names.push(name);
     }
     Ok(RunningStage { stop, threads })
@@ -324,13 +311,15 @@ fn start_validation(
     project: &Project,
     context: &Context,
     streams: &[PipelineStream],
-    accepts_loss: bool,
+    how: StartOptions,
 ) -> Result<RunningStage> {
     let mut threads = Vec::new();
     for (stream, settings) in streams.iter().zip(&project.streams) {
-        let stage = ValidateStage { accepts_loss, ..validate_stage(project, context, stream, settings) };
-        let name = stage.name.clone();
-        threads.push(spawn(context, &name, move || stage.run_epoch())?);
+        let stage = validate_stage(project, context, stream, settings);
+        let group = how.is_shared.then(|| sharing::group(project, &stage.name));
+        let stage = ValidateStage { group, accepts_loss: how.accepts_loss, ..stage };
+        let (name, sharing) = (stage.name.clone(), stage.sharing());
+        threads.push(spawn_shared(context, &name, sharing, move |share| stage.run_epoch(share))?);
     }
     Ok(RunningStage { stop: context.stop.clone(), threads })
 }
@@ -449,7 +438,8 @@ fn validate_stage(project: &Project, context: &Context, stream: &PipelineStream,
         rules: Arc::new(stream_rules(project, stream, settings)),
         idle_timeout: settings.idle_timeout.0,
         max_skew: settings.max_skew.0,
-        name: format!("validate {}", stream.name),
+        name: validate::name_of(&stream.name),
+        group: None,
         accepts_loss: false,
     }
 }
@@ -502,6 +492,7 @@ fn process_stage(
         snapshots,
         batch_interval: settings.batch_interval.0,
         checkpoint_interval: settings.checkpoint_interval.0.max(Duration::from_millis(100)),
+        group: None,
         leads: true,
         accepts_loss: false,
     }
@@ -571,11 +562,6 @@ fn patterns_stage(
     })
 }
 
-/// The consumer group of the processes that share the patterns of a project.
-fn patterns_group(project: &Project) -> String {
-    format!("{}tillstream-patterns-{}", project.settings.connections.kafka.topic_prefix, project.name)
-}
-
 fn store_stage(
     project: &Project,
     context: &Context,
@@ -592,6 +578,7 @@ fn store_stage(
         streams: streams.iter().map(|stream| (stream.name.clone(), stream.topics.clone())).collect(),
         results: results.iter().filter(|result| result.query.options.table).cloned().collect(),
         generations: generations.clone(),
+        group: None,
         batch_rows: usize::try_from(project.settings.store.batch_rows).unwrap_or(50_000),
         accepts_loss: false,
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use kafka::{Connection, Reader};
+use model::progress::ProgressLedger;
 use model::{Progress, RecordBlock, TopicPartition};
 
 use crate::error::{Error, Result};
@@ -22,8 +23,8 @@ const FIRST_STEP: i64 = 1_024;
 pub(crate) struct Piece {
     /// First progress of each partition in it.
     pub(crate) first: BTreeMap<i32, Progress>,
-    /// Last progress of each partition in it.
-    pub(crate) last: BTreeMap<i32, Progress>,
+    /// The last word on each partition in it.
+    pub(crate) last: ProgressLedger,
 }
 
 impl Piece {
@@ -31,17 +32,20 @@ impl Piece {
         for progress in parse(block) {
             let progress = progress?;
             self.first.entry(progress.partition).or_insert_with(|| progress.clone());
-            self.last.insert(progress.partition, progress);
+            self.last.take(&progress);
         }
         Ok(())
     }
 }
 
-/// The records of a block of a progress topic.
+/// The records of a block of a progress topic, each with its epoch.
 pub(crate) fn parse(block: &RecordBlock) -> impl Iterator<Item = Result<Progress>> + '_ {
-    block.values.iter().flatten().map(|value| {
-        Progress::from_json(value)
-            .map_err(|error| Error::Position(format!("{} holds something else: {error}", block.topic)))
+    block.values.iter().zip(&block.offsets).filter_map(|(value, &offset)| {
+        let progress = Progress::from_json(value?).map(|progress| match progress.is_claim {
+            true => Progress { epoch: Some(offset), ..progress },
+            false => progress,
+        });
+        Some(progress.map_err(|error| Error::Position(format!("{} holds something else: {error}", block.topic))))
     })
 }
 
@@ -72,7 +76,7 @@ pub(crate) fn read_back(
     Ok((from, end))
 }
 
-/// The last progress of each partition; none of those that have none.
+/// The last word on each partition, none of those that have none; and the end of the topic.
 ///
 /// # Errors
 /// As [`read_back`].
@@ -82,15 +86,16 @@ pub(crate) fn latest(
     topic: &str,
     partitions: i32,
     stop: &Stop,
-) -> Result<BTreeMap<i32, Progress>> {
-    let mut latest = BTreeMap::new();
-    read_back(connection, reader, topic, stop, |piece| {
-        for (partition, progress) in &piece.last {
-            latest.entry(*partition).or_insert_with(|| progress.clone());
-        }
-        (0..partitions).all(|partition| latest.contains_key(&partition))
+) -> Result<(ProgressLedger, i64)> {
+    let mut latest = ProgressLedger::default();
+    let (_, end) = read_back(connection, reader, topic, stop, |piece| {
+        let newer = std::mem::replace(&mut latest, piece.last.clone());
+        newer.iter().for_each(|progress| {
+            latest.take(progress);
+        });
+        (0..partitions).all(|partition| latest.get(partition).is_some_and(|progress| !progress.is_claim))
     })?;
-    Ok(latest)
+    Ok((latest, end))
 }
 
 /// Where to begin reading so that no watermark comes later than it has to for a reader that goes on at `positions`, the next validated offset of
@@ -137,15 +142,37 @@ mod tests {
         writer.flush(Duration::from_secs(30)).unwrap();
         let reader = Reader::new(&connection, &ReaderOptions::default()).unwrap();
         let stop = Stop::default();
-        let found = latest(&connection, &reader, &topic, 2, &stop).unwrap();
-        let offsets: Vec<i64> = found.values().map(|progress| progress.validated_offset).collect();
-        assert_eq!(offsets, [6_000, 40]);
-        assert_eq!(latest(&connection, &reader, &topic, 3, &stop).unwrap().len(), 2, "one that never had any");
+        let (found, end) = latest(&connection, &reader, &topic, 2, &stop).unwrap();
+        let offsets: Vec<i64> = found.iter().map(|progress| progress.validated_offset).collect();
+        assert_eq!((offsets, end), (vec![6_000, 40], 6_001));
+        let (found, _) = latest(&connection, &reader, &topic, 3, &stop).unwrap();
+        assert_eq!(found.iter().count(), 2, "one that never had any");
         let start = |positions: &[i64]| start_for(&connection, &reader, &topic, positions, &stop).unwrap();
         // What lies before the first step back isn't read.
         assert_eq!(start(&[5_990]), 6_001 - FIRST_STEP);
         assert_eq!(start(&[4_000]), 6_001 - 3 * FIRST_STEP);
         assert_eq!(start(&[5_990, 40]), 0);
         assert_eq!(start(&[0]), 0, "nothing is at or below it");
+    }
+
+    #[test]
+    fn a_claim_at_the_end_has_the_epoch_and_what_lies_before_it_the_rest() {
+        let connection = Connection::plain(testkit::kafka::bootstrap());
+        let topic = testkit::unique_name("progress");
+        let spec = TopicSpec { name: topic.clone(), partitions: 1, replication: 1, config: BTreeMap::new() };
+        Admin::new(&connection).unwrap().create_topics(&[spec]).unwrap();
+        let writer = Writer::new(&connection, &WriterOptions::default()).unwrap();
+        let said = |epoch, validated_offset| Progress { epoch, validated_offset, ..Progress::start(0) };
+        let claim = || Progress { is_claim: true, ..Progress::start(0) };
+        let others = (0..1_100).map(|offset| Progress { validated_offset: offset, ..Progress::start(1) });
+        // The claim lies in the last piece, what was said before it in the one before.
+        for progress in [claim(), said(Some(0), 7)].into_iter().chain(others).chain([claim(), said(Some(0), 9)]) {
+            let value = progress.to_json().unwrap();
+            writer.send(&OutRecord { topic: &topic, value: Some(&value), ..OutRecord::default() }).unwrap();
+        }
+        writer.flush(Duration::from_secs(30)).unwrap();
+        let reader = Reader::new(&connection, &ReaderOptions::default()).unwrap();
+        let (found, _) = latest(&connection, &reader, &topic, 2, &Stop::default()).unwrap();
+        assert_eq!(found.get(0), Some(&said(Some(1_102), 7)));
     }
 }

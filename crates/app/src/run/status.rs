@@ -16,6 +16,8 @@ struct Inner {
     /// Successful steps of each stage: a stage that made one is up.
     steps: BTreeMap<String, u64>,
     trouble: BTreeMap<String, String>,
+    /// What of each stage is this process's.
+    shares: BTreeMap<String, (BTreeSet<TopicPartition>, serve::ShareNumbers)>,
     validated: BTreeMap<(String, i32), Progress>,
     /// Next validated offset whose results aren't published yet.
     processed: BTreeMap<TopicPartition, i64>,
@@ -90,6 +92,21 @@ impl Status {
     /// Stages that wait for something, with what they wait for.
     pub(crate) fn troubles(&self) -> BTreeMap<String, String> {
         self.lock().trouble.clone()
+    }
+
+    /// Notes which partitions of a stage are this process's.
+    pub(crate) fn set_share(&self, stage: &str, own: BTreeSet<TopicPartition>, numbers: serve::ShareNumbers) {
+        self.lock().shares.insert(stage.to_owned(), (own, numbers));
+    }
+
+    /// What of a stage is this process's, for people.
+    pub(crate) fn share(&self, stage: &str) -> Option<serve::ShareNumbers> {
+        self.lock().shares.get(stage).map(|(_, numbers)| numbers.clone())
+    }
+
+    /// The partitions of a stage that are this process's.
+    pub(crate) fn own(&self, stage: &str) -> BTreeSet<TopicPartition> {
+        self.lock().shares.get(stage).map(|(own, _)| own.clone()).unwrap_or_default()
     }
 
     pub(crate) fn set_validated(&self, stream: &str, progress: Progress) {

@@ -54,10 +54,10 @@ pub(crate) fn positions(
     let mut reports = Vec::new();
     let reader = Reader::new(connection, &ReaderOptions::default())?;
     for (name, topics) in streams {
-        let progress = progress::latest(connection, &reader, &topics.progress, topics.partitions, stop)?;
+        let (progress, _) = progress::latest(connection, &reader, &topics.progress, topics.partitions, stop)?;
         let mut partitions = Vec::new();
         for number in 0..topics.partitions {
-            let progress = progress.get(&number).cloned().unwrap_or_else(|| Progress::start(number));
+            let progress = progress.get(number).cloned().unwrap_or_else(|| Progress::start(number));
             partitions.push(audit_partition(connection, stop, topics, &progress)?);
         }
         reports.push(StreamReport { stream: name.clone(), partitions });

@@ -13,16 +13,18 @@ mod done;
 mod report;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ingest::encode::{EncodedRows, RowEncoder};
 use ingest::files::{Fault, FileBatch, FileOptions, FileReader, RejectedRow};
 use kafka::{OutRecord, Reader, ReaderOptions, Writer, WriterOptions, partition_of};
 use model::{RecordBlock, TopicPartition, provenance};
+use project::Project;
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
+use crate::run::pipeline::PipelineStream;
 use crate::run::read_range::read_range;
 use crate::run::topics::StreamTopics;
 use done::{Done, LastRow};
@@ -67,6 +69,37 @@ pub(crate) struct Loaded {
 }
 
 impl Load {
+    /// The load of a file into a stream of a project, under this name.
+    ///
+    /// # Errors
+    /// `Usage` when there is no such stream.
+    pub(crate) fn of(
+        streams: &[PipelineStream],
+        project: &Project,
+        stream: &str,
+        file: &Path,
+        name: &str,
+    ) -> Result<Self> {
+        let target = streams.iter().find(|known| known.name == stream).ok_or_else(|| {
+            let known: Vec<&str> = streams.iter().map(|known| known.name.as_str()).collect();
+            Error::Usage(format!("there is no stream {stream}; the project has {}", known.join(", ")))
+        })?;
+        let directory = project.data_dir.join("load");
+        let file_name = name.replace(['/', '\\'], "_");
+        Ok(Self {
+            topics: target.topics.clone(),
+            schema: target.schema.clone(),
+            raw_schema_id: target.raw_schema_id,
+            key: target.key.clone(),
+            file: file.to_owned(),
+            name: name.to_owned(),
+            columns: BTreeMap::new(),
+            report: directory.join(format!("{file_name}.rejected.jsonl")),
+            done: directory.join(format!("{file_name}.done.json")),
+            rate: None,
+        })
+    }
+
     /// Loads the file, to its end or until the stop switch is thrown; `on_progress` is told after each batch. All rows that were sent are
     /// acknowledged when it returns.
     pub(crate) fn run(&self, context: &Context, mut on_progress: impl FnMut(Loaded)) -> Result<Loaded> {

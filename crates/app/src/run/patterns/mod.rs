@@ -9,7 +9,6 @@
 //! | `engine` | the stage without its peers: what a test drives too |
 //! | `partition` | the operators of one partition with their positions and its watermark |
 //! | `checkpoint` | positions and operator states of a partition out and in |
-//! | `sharing` | which partitions are this process's |
 //! | `takeover` | when a new generation has caught up, and when the one before it ends |
 //! | `limits` | the record of what patterns gave up: topic, table, rows |
 
@@ -18,10 +17,9 @@ mod engine;
 mod limits;
 mod partition;
 mod plan;
-mod sharing;
 mod takeover;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,10 +34,10 @@ use crate::run::positions::{self, Stand};
 use crate::run::process::{FULL_PAUSE, ProcessStream, full_words};
 use crate::run::progress;
 use crate::run::results::ResultTopic;
+use crate::run::sharing::{Share, Sharing};
 use crate::run::status::Drained;
 pub(crate) use engine::PatternEngine;
 pub(crate) use plan::{PartitionId, PatternPlan};
-use sharing::Share;
 use takeover::Takeover;
 
 pub(crate) const NAME: &str = "patterns";
@@ -127,36 +125,35 @@ impl PatternsStage {
         Stand { stage: &self.name, done: "matched", accepts_loss: self.accepts_loss }
     }
 
-    /// Runs one epoch: claims the partitions that are this process's, restores their newest snapshots, and matches until the stop switch is
-    /// thrown. When the group gives it other partitions, it does so again with those.
-    pub(crate) fn run_epoch(&self) -> Result<()> {
-        let mut share = Share::open(self)?;
-        while !self.context.stop.is_set() {
-            let own = share.partitions();
-            if own.is_empty() {
-                share.wait()?;
-                self.context.status.step(&self.name);
-                continue;
-            }
-            match self.run_partitions(&own, &mut share) {
-                Err(error) if share.has_lost(&error) => {
-                    tracing::info!("another process has taken over partitions of the patterns stage");
-                    share.wait()?;
-                }
-                ended => ended?,
+    /// What it has to share: partitions; what fills a generation is done by one process.
+    pub(crate) fn sharing(&self) -> Sharing {
+        let group = self.group.clone();
+        match self.is_filler() {
+            true => Sharing::led(group, self.plan.streams.first().map(|stream| &stream.topics)),
+            false => {
+                Sharing::partitions(group, self.plan.partitions().into_iter().filter_map(|id| self.plan.validated(id)))
             }
         }
-        Ok(())
     }
 
-    fn run_partitions(&self, own: &[PartitionId], share: &mut Share) -> Result<()> {
-        let mut session = Session::open(self, own)?;
-        while !self.context.stop.is_set() && !share.has_changed()? {
-            session.step()?;
-            self.context.status.step(&self.name);
-        }
-        session.emit()?;
-        session.save()
+    /// Runs one epoch: claims the partitions that are this process's, restores their newest snapshots, and matches until the stop switch is
+    /// thrown. When the group gives it other partitions, it does so again with those.
+    pub(crate) fn run_epoch(&self, share: &mut Share) -> Result<()> {
+        share.run(|own, share| {
+            let mut session = Session::open(self, &self.ids(own))?;
+            while !self.context.stop.is_set() && !share.has_changed()? {
+                session.step()?;
+                self.context.status.step(&self.name);
+            }
+            session.emit()?;
+            session.save()
+        })
+    }
+
+    /// What to work on, given what is this process's.
+    fn ids(&self, own: &BTreeSet<TopicPartition>) -> Vec<PartitionId> {
+        let is_own = |id: &PartitionId| self.plan.validated(*id).is_some_and(|partition| own.contains(&partition));
+        self.plan.partitions().into_iter().filter(|id| self.is_filler() || is_own(id)).collect()
     }
 
     /// Claims a partition. Gives the snapshots to go on from: its own, and what the patterns that aren't in it were filled with by stages of

@@ -40,6 +40,8 @@ pub(crate) struct PartitionRun {
     announced: VecDeque<(i64, Option<i64>)>,
     /// Least distance of two that are kept.
     announced_gap: i64,
+    /// The newest epoch of the progress taken.
+    epoch: Option<i64>,
     /// Greatest validated offset whose announcement has been applied.
     settled: Option<i64>,
 }
@@ -67,6 +69,7 @@ impl PartitionRun {
             full: None,
             announced: VecDeque::new(),
             announced_gap: 0,
+            epoch: None,
             settled: None,
         })
     }
@@ -134,8 +137,12 @@ impl PartitionRun {
         first.unwrap_or(read)
     }
 
-    /// Takes an announcement of the progress topic.
+    /// Takes an announcement of the progress topic. One by a process that no longer has the partition is void.
     pub(crate) fn announce(&mut self, progress: &Progress) {
+        if progress.epoch < self.epoch {
+            return;
+        }
+        self.epoch = progress.epoch;
         let (offset, watermark_us) = (progress.validated_offset, progress.watermark_us);
         let before_last = self.announced.iter().rev().nth(1).map(|(offset, _)| *offset);
         let is_near = before_last.is_some_and(|before| offset - before < self.announced_gap);
@@ -205,6 +212,7 @@ mod tests {
             full: None,
             announced: VecDeque::new(),
             announced_gap: 0,
+            epoch: None,
             settled: None,
         }
     }

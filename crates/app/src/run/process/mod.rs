@@ -37,6 +37,7 @@ use crate::run::positions::{self, Stand};
 use crate::run::progress;
 use crate::run::references::Feed;
 use crate::run::results::ResultTopic;
+use crate::run::sharing::{Share, Sharing};
 use crate::run::status::Drained;
 use crate::run::topics::StreamTopics;
 use adopt::Adopted;
@@ -88,6 +89,8 @@ pub(crate) struct ProcessStage {
     pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) batch_interval: Duration,
     pub(crate) checkpoint_interval: Duration,
+    /// The consumer group of the processes of which one does it; without it this one does.
+    pub(crate) group: Option<String>,
     /// Whether the positions of its streams are those that others wait for: no other stage reads them ahead of it.
     pub(crate) leads: bool,
     /// Whether to go on where records were deleted before they were processed.
@@ -141,16 +144,27 @@ impl ProcessStage {
             .collect()
     }
 
+    /// One process does it all, since rows of one group are in several partitions; others stand by.
+    pub(crate) fn sharing(&self) -> Sharing {
+        let group = self.group.as_ref().map(|group| match self.name == NAME {
+            true => group.clone(),
+            false => format!("{group}-{}", self.name),
+        });
+        Sharing::led(group, self.plan.streams.first().map(|stream| &stream.topics))
+    }
+
     /// Runs one epoch: claims it, restores the newest snapshot, and processes until the stop switch is thrown.
-    pub(crate) fn run_epoch(&self) -> Result<()> {
-        let mut session = Session::open(self)?;
-        while !self.context.stop.is_set() {
-            session.step()?;
-            self.context.status.step(&self.name);
-        }
-        session.emit()?;
-        session.save()?;
-        session.references.stopped(&session.engine.queries)
+    pub(crate) fn run_epoch(&self, share: &mut Share) -> Result<()> {
+        share.run(|_, share| {
+            let mut session = Session::open(self)?;
+            while !self.context.stop.is_set() && !share.has_changed()? {
+                session.step()?;
+                self.context.status.step(&self.name);
+            }
+            session.emit()?;
+            session.save()?;
+            session.references.stopped(&session.engine.queries)
+        })
     }
 
     fn stand(&self) -> Stand<'_> {

@@ -19,6 +19,8 @@ struct Partition {
     /// Announced and not applied: validated offset to have read, and the watermark that then holds.
     pending: VecDeque<(i64, i64)>,
     applied_us: Option<i64>,
+    /// The newest epoch of the progress taken.
+    epoch: Option<i64>,
 }
 
 impl Watermarks {
@@ -27,12 +29,13 @@ impl Watermarks {
         self.streams.insert(name.to_owned(), vec![Partition::default(); count]);
     }
 
-    /// Takes an announcement of the progress topic.
+    /// Takes an announcement of the progress topic. One by a process that no longer has the partition is void.
     pub(crate) fn announce(&mut self, stream: &str, progress: &Progress) {
-        let Some(watermark_us) = progress.watermark_us else { return };
         let index = usize::try_from(progress.partition).ok();
         let partition = self.streams.get_mut(stream).and_then(|all| all.get_mut(index?));
-        let Some(partition) = partition else { return };
+        let Some(partition) = partition.filter(|partition| partition.epoch <= progress.epoch) else { return };
+        partition.epoch = progress.epoch;
+        let Some(watermark_us) = progress.watermark_us else { return };
         if let Some(last) = partition.pending.back_mut()
             && (last.0 >= progress.validated_offset || partition.pending.len() >= PENDING_MAX)
         {
@@ -83,6 +86,19 @@ mod tests {
         watermarks.announce("s", &progress(1, 9, 310));
         assert_eq!(watermarks.apply("s", &[10, 8]), Some(70));
         assert_eq!(watermarks.apply("s", &[10, 9]), Some(100));
+    }
+
+    #[test]
+    fn what_a_process_says_that_has_lost_the_partition_is_void() {
+        let mut watermarks = Watermarks::default();
+        watermarks.add_stream("s", 1);
+        let of = |epoch, progress| Progress { epoch, ..progress };
+        watermarks.announce("s", &progress(0, 5, 50));
+        watermarks.announce("s", &of(Some(7), Progress::start(0)));
+        watermarks.announce("s", &of(Some(3), progress(0, 6, 60)));
+        assert_eq!(watermarks.apply("s", &[6]), Some(50));
+        watermarks.announce("s", &of(Some(7), progress(0, 6, 55)));
+        assert_eq!(watermarks.apply("s", &[6]), Some(55));
     }
 
     #[test]

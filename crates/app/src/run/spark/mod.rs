@@ -34,6 +34,7 @@ use crate::run::context::Context;
 use crate::run::pipeline::PipelineStream;
 use crate::run::process::NAME;
 use crate::run::results::ResultTopic;
+use crate::run::sharing::{Share, Sharing};
 use project::Project;
 
 pub(crate) use place::{Place, open_session, session_conf};
@@ -116,12 +117,17 @@ impl SparkStage {
         })
     }
 
+    /// What one process watches while others stand by.
+    pub(crate) fn sharing(&self, group: Option<String>) -> Sharing {
+        Sharing::led(group, self.streams.first().map(|stream| &stream.stream.topics))
+    }
+
     /// Runs one epoch of the stage.
-    pub(crate) fn run_epoch(&self) -> Result<()> {
-        match self.work {
+    pub(crate) fn run_epoch(&self, share: &mut Share) -> Result<()> {
+        share.run(|_, share| match self.work {
             Work::Drain => batch::run(self),
-            Work::Stream => streams::run(self),
-        }
+            Work::Stream => streams::run(self, share),
+        })
     }
 
     /// Starts the streaming queries that don't run yet, and leaves them running; gives their names.

@@ -15,24 +15,26 @@ use super::watch::{self, Watched};
 use super::{SparkStage, queries};
 use crate::error::{Error, Result};
 use crate::run::results::ResultTopic;
+use crate::run::sharing::Share;
 
 /// How often Spark is asked how the queries are.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Starts what isn't running yet and watches it until the stop switch is thrown or a query fails. Then all are ended, as the local engine
-/// does it, unless it is worth another try: nothing runs on that nobody watches.
-pub(super) fn run(stage: &SparkStage) -> Result<()> {
+/// does it, unless it is worth another try, or another process is to watch them: nothing runs on that nobody watches.
+pub(super) fn run(stage: &SparkStage, share: &mut Share) -> Result<()> {
     let mut session = stage.place.streaming_session()?;
-    let watched = watch_all(stage, &mut session);
-    if watched.as_ref().err().is_some_and(|error| error.retry() == Retry::Backoff) {
+    let watched = watch_all(stage, &mut session, share);
+    let is_tried_again = watched.as_ref().err().is_some_and(|error| error.retry() == Retry::Backoff);
+    if is_tried_again || share.partitions().is_empty() {
         return watched;
     }
     watched.and(queries::stop(&stage.place, &mut session, &stage.snapshots).map(drop))
 }
 
-fn watch_all(stage: &SparkStage, session: &mut Session) -> Result<()> {
+fn watch_all(stage: &SparkStage, session: &mut Session, share: &mut Share) -> Result<()> {
     let mut queries = start(stage, session)?;
-    while !stage.context.stop.wait(WATCH_INTERVAL) {
+    while !stage.context.stop.wait(WATCH_INTERVAL) && !share.has_changed()? {
         for at in 0..queries.len() {
             let Some(watched) = queries.get_mut(at) else { break };
             let Err(error) = watched.watch(stage, session) else { continue };

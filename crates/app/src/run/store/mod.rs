@@ -16,7 +16,7 @@ pub(crate) mod rejected;
 pub(crate) mod results;
 mod swap;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kafka::{Admin, Reader, ReaderOptions, Start};
@@ -29,6 +29,7 @@ use crate::run::context::{Context, outage};
 use crate::run::generations::{Generations, Role};
 use crate::run::positions::Stand;
 use crate::run::results::ResultTopic;
+use crate::run::sharing::{Share, Sharing};
 use crate::run::topics::StreamTopics;
 use batch::BatchBuilder;
 use commit::Commits;
@@ -53,6 +54,8 @@ pub(crate) struct StoreStage {
     /// Results that are kept in tables.
     pub(crate) results: Vec<ResultTopic>,
     pub(crate) generations: Generations,
+    /// The consumer group of the processes that share the partitions; without it this one takes them all.
+    pub(crate) group: Option<String>,
     /// Records in one transaction at most.
     pub(crate) batch_rows: usize,
     /// Whether to go on where records were deleted before they were stored.
@@ -75,12 +78,28 @@ impl StoreStage {
         Ok(self.store.note_generations(&notes).await?)
     }
 
-    /// Runs one epoch: claims the positions, then stores until the stop switch is thrown. The last transaction has ended when it returns.
-    pub(crate) fn run_epoch(&self) -> Result<()> {
-        let mut session = Session::open(self)?;
-        let stored = session.run();
-        let ended = session.commits.finish();
-        stored.and(ended.map(|_| ()))
+    /// What it has to share: the partitions of all topics that it reads.
+    pub(crate) fn sharing(&self) -> Sharing {
+        let results = self.results.iter().map(|result| (result.topic.as_str(), result.partitions));
+        let outputs = self
+            .streams
+            .iter()
+            .flat_map(|(_, topics)| [(topics.rejected.as_str(), topics.partitions), (topics.progress.as_str(), 1)]);
+        let partitions = results
+            .chain(outputs)
+            .flat_map(|(topic, count)| (0..count).map(move |number| TopicPartition::new(topic, number)));
+        Sharing::partitions(self.group.clone(), partitions)
+    }
+
+    /// Runs one epoch: claims the positions that are this process's, then stores until the stop switch is thrown, or it is given others. The
+    /// last transaction has ended when it returns.
+    pub(crate) fn run_epoch(&self, share: &mut Share) -> Result<()> {
+        share.run(|own, share| {
+            let mut session = Session::open(self, own)?;
+            let stored = session.run(share);
+            let ended = session.commits.finish();
+            stored.and(ended.map(|_| ()))
+        })
     }
 }
 
@@ -111,25 +130,28 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn open(stage: &'a StoreStage) -> Result<Self> {
+    fn open(stage: &'a StoreStage, own: &BTreeSet<TopicPartition>) -> Result<Self> {
         let admin = Admin::new(&stage.context.connection)?;
         let options = ReaderOptions { fetch_wait_ms: 100, ..ReaderOptions::default() };
         let mut reader = Reader::new(&stage.context.connection, &options)?;
         let mut claims = Vec::new();
         let mut topic_ids = BTreeMap::new();
         let mut ranges = BTreeMap::new();
-        let topics = stage.results.iter().map(|result| result.topic.clone());
-        let outputs = stage.streams.iter().flat_map(|(_, topics)| [topics.rejected.clone(), topics.progress.clone()]);
-        for topic in topics.chain(outputs) {
-            let info = admin.topic(&topic)?.ok_or_else(|| Error::Position(format!("topic {topic} doesn't exist")))?;
-            for number in 0..info.partitions {
-                let partition = TopicPartition::new(topic.as_str(), number);
-                let range = reader.range(&partition)?;
-                ranges.insert(partition.clone(), range);
-                // A partition that nothing was stored of begins with the first record that is there.
-                claims.push(PositionClaim { partition, topic_id: Some(info.id.clone()), start: range.0 });
-            }
-            topic_ids.insert(topic, info.id);
+        for partition in own {
+            let topic = &*partition.topic;
+            let id = match topic_ids.get(topic) {
+                Some(id) => TopicId::clone(id),
+                None => {
+                    let missing = || Error::Position(format!("topic {topic} doesn't exist"));
+                    let id = admin.topic(topic)?.ok_or_else(missing)?.id;
+                    topic_ids.insert(topic.to_owned(), id.clone());
+                    id
+                }
+            };
+            let range = reader.range(partition)?;
+            ranges.insert(partition.clone(), range);
+            // A partition that nothing was stored of begins with the first record that is there.
+            claims.push(PositionClaim { partition: partition.clone(), topic_id: Some(id), start: range.0 });
         }
         let tables: Vec<TableSpec> = stage.results.iter().map(ResultTopic::table).collect();
         let writer = stage.runtime.block_on(stage.store.open_writer(NAME, &claims, &tables))?;
@@ -151,7 +173,7 @@ impl<'a> Session<'a> {
         reader.assign(&assignment)?;
         let results = stage.results.iter().map(ResultReader::new).collect::<Result<_>>()?;
         stage.context.status.set_stored(&positions, &[], stage.context.clock.now_us());
-        tracing::info!(epoch = %writer.epoch(), tables = tables.len(), "the store stage starts");
+        tracing::info!(epoch = %writer.epoch(), tables = tables.len(), partitions = own.len(), "the store stage starts");
         Ok(Self {
             stage,
             reader,
@@ -165,8 +187,8 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn run(&mut self) -> Result<()> {
-        while !self.stage.context.stop.is_set() {
+    fn run(&mut self, share: &mut Share) -> Result<()> {
+        while !self.stage.context.stop.is_set() && !share.has_changed()? {
             self.step()?;
             self.stage.context.status.step(NAME);
         }

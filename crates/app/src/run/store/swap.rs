@@ -1,11 +1,12 @@
-//! Swapping a query's view to a new generation once all is stored that its topic held when it had caught up.
+//! Swapping a query's view to a new generation once all is stored that its topic held when it had caught up, by whichever process sees that
+//! first. Where several do, the later ones find it done.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::TopicPartition;
 
-use super::StoreStage;
+use super::{NAME, StoreStage};
 use crate::error::Result;
 use crate::run::generations::Role;
 use crate::run::results::ResultTopic;
@@ -43,7 +44,10 @@ impl Swaps {
         }
         self.ask_at = now + ASK_EVERY;
         let record = stage.generations.read()?;
-        let positions = stage.context.status.stored();
+        let is_over =
+            |waiting: &Waiting| record.shown_number(&waiting.result.query.name) >= Some(waiting.result.generation);
+        self.waiting.retain(|waiting| !is_over(waiting));
+        let positions = self.stored(stage)?;
         for mut waiting in std::mem::take(&mut self.waiting) {
             let result = &waiting.result;
             let ends = record.caught_up_at(&result.query.name, result.generation);
@@ -56,6 +60,17 @@ impl Swaps {
             self.waiting.push(waiting);
         }
         Ok(())
+    }
+}
+
+impl Swaps {
+    /// What all processes have stored; asked for only while something has been filled.
+    fn stored(&self, stage: &StoreStage) -> Result<BTreeMap<TopicPartition, i64>> {
+        if self.waiting.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let stored = stage.runtime.block_on(stage.store.positions(NAME))?;
+        Ok(stored.into_iter().map(|position| (position.partition, position.next_offset)).collect())
     }
 }
 

@@ -1,30 +1,43 @@
 //! The validate stage of one stream: raw blocks in, verdicts and progress out.
+//!
+//! | file | does |
+//! | --- | --- |
+//! | `claim` | takes partitions, so that no other process has them |
+//! | `partition` | a partition that this process has, taken up where its outputs end |
+//! | `others` | what the partitions of other processes mean for it |
+//! | `write` | verdicts on their way into the outputs |
 
-use std::collections::VecDeque;
+mod claim;
+mod others;
+mod partition;
+mod write;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka::{Admin, OutRecord, Reader, ReaderOptions, Start, Writer, WriterOptions};
-use model::{Progress, RecordBlock, TopicId, TopicPartition};
+use kafka::{Admin, Reader, ReaderOptions, Start, TopicInfo, Writer, WriterOptions};
+use model::progress::ProgressLedger;
+use model::{Progress, RecordBlock, TopicPartition};
+use validate::StreamRules;
 use validate::idle::{self, PartitionQuiet};
-use validate::skew::{self, PartitionTime};
-use validate::{Outcome, PartitionValidator, Settled, StreamRules, Verdicts};
+use validate::skew::PartitionTime;
 
 use crate::error::{Error, Result};
 use crate::run::context::{Context, outage};
 use crate::run::positions::Stand;
 use crate::run::progress;
-use crate::run::read_range::read_range;
 use crate::run::reject::RejectHeaders;
-use crate::run::sink::RecordSink;
+use crate::run::sharing::{Share, Sharing};
 use crate::run::topics::StreamTopics;
+use others::Others;
+use partition::Partition;
+pub(crate) use write::write;
 
 /// Blocks waiting for validation before their partition is paused, in records.
 const QUEUED_RECORDS_MAX: usize = 4 * model::limits::BATCH_RECORDS_MAX;
 /// How long a batch is waited for.
 const POLL: Duration = Duration::from_millis(20);
-/// Time between two reports of a start that takes long.
-const TELL_EVERY: Duration = Duration::from_secs(2);
 /// Least time between two progress records of a partition.
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -34,6 +47,11 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 const TRY_DISK_AGAIN: Duration = Duration::from_secs(1);
 const ENDS_EVERY: Duration = Duration::from_millis(500);
 
+/// Name of the stage that validates a stream, in logs, metrics and the status.
+pub(crate) fn name_of(stream: &str) -> String {
+    format!("validate {stream}")
+}
+
 /// What the stage needs to know of its stream.
 #[derive(Debug, Clone)]
 pub(crate) struct ValidateStage {
@@ -42,50 +60,25 @@ pub(crate) struct ValidateStage {
     pub(crate) rules: Arc<StreamRules>,
     pub(crate) idle_timeout: Duration,
     pub(crate) max_skew: Duration,
-    /// Name in logs, metrics and the status.
+    /// As [`name_of`] has it.
     pub(crate) name: String,
+    /// The consumer group of the processes that share the partitions; without it this one takes them all.
+    pub(crate) group: Option<String>,
     /// Whether to go on where records were deleted before they were validated.
     pub(crate) accepts_loss: bool,
 }
 
-struct Partition {
-    raw: TopicPartition,
-    validator: PartitionValidator,
-    queue: VecDeque<RecordBlock>,
-    is_paused: bool,
-    /// Offset after the last record read.
-    read_to: i64,
-    /// End of the raw partition when last asked.
-    end: i64,
-    last_record_at: Duration,
-    published: Progress,
-    /// Progress records of the stream when its own was published last; `None` before the first.
-    published_as: Option<u64>,
-    /// Kafka timestamp of a record validated since the last acknowledgement, for the latency probe.
-    probe_timestamp_ms: Option<i64>,
-    /// When to ask the registry again for the schema that the next block waits for, and what it waits for.
-    waits_until: Duration,
-    trouble: Option<String>,
-}
-
-impl Partition {
-    fn queued(&self) -> usize {
-        self.queue.iter().map(RecordBlock::len).sum()
-    }
-
-    /// Whether records wait.
-    fn has_backlog(&self) -> bool {
-        !self.queue.is_empty() || self.read_to < self.end
-    }
-}
-
-/// One epoch of the stage.
+/// The partitions that this process has, and what is known of the others.
 struct Session<'a> {
     stage: &'a ValidateStage,
     reader: Reader,
     writer: Writer,
+    raw: TopicInfo,
     partitions: Vec<Partition>,
-    raw_topic_id: TopicId,
+    ledger: ProgressLedger,
+    /// Up to where the progress topic was read.
+    progress_read_to: i64,
+    others: Others,
     /// Progress records published in this epoch.
     progress_count: u64,
     ends_asked_at: Duration,
@@ -105,62 +98,136 @@ impl ValidateStage {
         self.context.status.set_trouble(&self.name, Some(text));
     }
 
-    /// Runs one epoch: takes up each partition where its outputs end, then validates until the stop switch is thrown.
-    pub(crate) fn run_epoch(&self) -> Result<()> {
-        let mut session = Session::open(self)?;
-        while !self.context.stop.is_set() {
-            session.step()?;
-            self.context.status.step(&self.name);
-        }
-        session.publish_progress(true)?;
-        session.writer.flush(FLUSH_TIMEOUT)?;
-        Ok(())
+    fn stand(&self) -> Stand<'_> {
+        Stand { stage: &self.name, done: "validated", accepts_loss: self.accepts_loss }
+    }
+
+    /// What it has to share: the raw partitions.
+    pub(crate) fn sharing(&self) -> Sharing {
+        let raw = |number| TopicPartition::new(self.topics.raw.as_str(), number);
+        Sharing::partitions(self.group.clone(), (0..self.topics.partitions).map(raw))
+    }
+
+    /// Runs one epoch: takes up each partition that is this process's where its outputs end, then validates until the stop switch is thrown.
+    /// Partitions that stay when the group moves others go on as they are.
+    pub(crate) fn run_epoch(&self, share: &mut Share) -> Result<()> {
+        let mut kept = None;
+        share.run(|own, share| {
+            // What an error ends isn't gone on with.
+            let mut session = match kept.take() {
+                Some(session) => session,
+                None => Session::open(self)?,
+            };
+            session.take_up(own)?;
+            while !self.context.stop.is_set() && !share.has_changed()? {
+                session.step(share)?;
+                self.context.status.step(&self.name);
+            }
+            session.finish(share)?;
+            kept = Some(session);
+            Ok(())
+        })
     }
 }
 
 impl<'a> Session<'a> {
     fn open(stage: &'a ValidateStage) -> Result<Self> {
         let connection = &stage.context.connection;
-        let admin = Admin::new(connection)?;
         let missing = || Error::Position(format!("topic {} doesn't exist", stage.topics.raw));
-        let raw = admin.topic(&stage.topics.raw)?.ok_or_else(missing)?;
-        let mut reader = Reader::new(connection, &ReaderOptions::default())?;
-        let topic = &stage.topics.progress;
-        let mut known = progress::latest(connection, &reader, topic, raw.partitions, &stage.context.stop)?;
-        let mut partitions = Vec::new();
-        let mut assignment = Vec::new();
-        for number in 0..raw.partitions {
-            let partition = open_partition(stage, &reader, &raw.id, number, known.remove(&number))?;
-            assignment.push((partition.raw.clone(), Start::Offset(partition.read_to)));
-            partitions.push(partition);
-        }
-        reader.assign(&assignment)?;
-        let writer = Writer::new(connection, &WriterOptions { linger_ms: 1, ..WriterOptions::default() })?;
-        let headers = RejectHeaders::default();
+        let raw = Admin::new(connection)?.topic(&stage.topics.raw)?.ok_or_else(missing)?;
         Ok(Self {
             stage,
-            reader,
-            writer,
-            partitions,
-            raw_topic_id: raw.id,
+            reader: Reader::new(connection, &ReaderOptions::default())?,
+            writer: Writer::new(connection, &WriterOptions { linger_ms: 1, ..WriterOptions::default() })?,
+            raw,
+            partitions: Vec::new(),
+            ledger: ProgressLedger::default(),
+            progress_read_to: 0,
+            others: Others::default(),
             progress_count: 0,
             ends_asked_at: Duration::ZERO,
             published_at: Duration::ZERO,
-            headers,
+            headers: RejectHeaders::default(),
         })
     }
 
-    fn step(&mut self) -> Result<()> {
+    /// Takes up the partitions that aren't here yet, and lets go of those that are no longer this process's.
+    fn take_up(&mut self, own: &BTreeSet<TopicPartition>) -> Result<()> {
+        self.partitions.retain(|partition| own.contains(&partition.raw));
+        let is_here = |raw: &TopicPartition| self.partitions.iter().any(|partition| partition.raw == *raw);
+        let numbers: Vec<i32> = own.iter().filter(|raw| !is_here(raw)).map(|raw| raw.partition).collect();
+        if !numbers.is_empty() {
+            let claimed = claim::claim(self.stage, &self.reader, &self.writer, &self.raw, &numbers)?;
+            (self.ledger, self.progress_read_to) = (claimed.ledger, claimed.read_to);
+            for here in &self.partitions {
+                claim::check(self.stage, &self.ledger, here.raw.partition, here.published.epoch)?;
+            }
+            for number in numbers {
+                let known = self.ledger.get(number).cloned().unwrap_or_else(|| Progress::start(number));
+                let progress = Progress { is_claim: false, ..known };
+                self.partitions.push(Partition::open(self.stage, &self.reader, progress)?);
+            }
+        }
+        self.set_others();
+        let raw = self.partitions.iter().map(|partition| (partition.raw.clone(), Start::Offset(partition.read_to)));
+        let progress = TopicPartition::new(self.stage.topics.progress.as_str(), 0);
+        let assignment: Vec<_> = raw.chain([(progress, Start::Offset(self.progress_read_to))]).collect();
+        self.reader.assign(&assignment)?;
+        for partition in self.partitions.iter_mut().filter(|partition| partition.is_paused) {
+            // Whether it outlives an assignment isn't said; a queue that is full pauses it again.
+            self.reader.resume(std::slice::from_ref(&partition.raw))?;
+            partition.is_paused = false;
+        }
+        let partitions = self.partitions.len();
+        tracing::info!(stage = %self.stage.name, partitions, of = self.raw.partitions, "the validate stage starts");
+        Ok(())
+    }
+
+    /// Publishes how far it is, so that nothing is under way.
+    fn finish(&mut self, share: &Share) -> Result<()> {
+        self.publish_progress(share, true)?;
+        self.writer.flush(FLUSH_TIMEOUT)?;
+        Ok(())
+    }
+
+    fn step(&mut self, share: &Share) -> Result<()> {
         self.fetch()?;
         let hold = self.partitions_to_hold()?;
         for index in 0..self.partitions.len() {
             if !hold.get(index).copied().unwrap_or(false) {
-                self.validate_next(index)?;
+                self.validate_next(index, share)?;
             }
         }
         self.writer.poll()?;
         self.declare_idle()?;
-        self.publish_progress(false)
+        self.publish_progress(share, false)
+    }
+
+    /// Takes what the progress topic says: of other processes' partitions how far they are, of this one's whether they still are.
+    fn hear(&mut self, block: &RecordBlock) -> Result<()> {
+        self.progress_read_to = block.next_offset().unwrap_or(self.progress_read_to);
+        for progress in progress::parse(block) {
+            let progress = progress?;
+            let is_valid = self.ledger.take(&progress);
+            let number = progress.partition;
+            let Some(own) = self.partitions.iter_mut().find(|known| known.raw.partition == number) else { continue };
+            claim::check(self.stage, &self.ledger, number, own.published.epoch)?;
+            if !is_valid {
+                // The void record mustn't be the last one, which is what compaction leaves.
+                own.published_as = None;
+            }
+        }
+        self.set_others();
+        Ok(())
+    }
+
+    fn set_others(&mut self) {
+        if self.partitions.len() == usize::try_from(self.raw.partitions).unwrap_or(0) {
+            return self.others.set(Vec::new());
+        }
+        let is_own = |number: &i32| self.partitions.iter().any(|partition| partition.raw.partition == *number);
+        let known = |number| self.ledger.get(number).cloned().unwrap_or_else(|| Progress::start(number));
+        self.others.set((0..self.raw.partitions).filter(|number| !is_own(number)).map(known).collect());
     }
 
     /// Reads what is there into the partitions' queues and pauses those that are full.
@@ -175,6 +242,10 @@ impl<'a> Session<'a> {
             self.pass_markers()?;
         }
         for block in blocks {
+            if *block.topic == *self.stage.topics.progress {
+                self.hear(&block)?;
+                continue;
+            }
             let Some(partition) = self.partitions.iter_mut().find(|known| known.raw.partition == block.partition)
             else {
                 continue;
@@ -218,15 +289,10 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        let times: Vec<PartitionTime> = self
-            .partitions
-            .iter()
-            .map(|partition| PartitionTime {
-                watermark_us: partition.validator.watermark_us(),
-                has_backlog: partition.has_backlog(),
-            })
-            .collect();
-        let mut hold = skew::to_hold(&times, micros(self.stage.max_skew));
+        let times: Vec<PartitionTime> = self.partitions.iter().map(Partition::time).collect();
+        let (reader, raw) = (&self.reader, &self.stage.topics.raw);
+        let end_of = |number| Ok(reader.range(&TopicPartition::new(raw.as_str(), number))?.1);
+        let mut hold = self.others.held(&times, micros(self.stage.max_skew), now, end_of)?;
         for (held, partition) in hold.iter_mut().zip(&self.partitions) {
             // A partition that hasn't said its time goes first even while it is only known to have records somewhere ahead.
             *held = *held && !partition.queue.is_empty();
@@ -235,7 +301,7 @@ impl<'a> Session<'a> {
     }
 
     /// Validates the next block of a partition, if there is one, and queues its outcomes for writing.
-    fn validate_next(&mut self, index: usize) -> Result<()> {
+    fn validate_next(&mut self, index: usize, share: &Share) -> Result<()> {
         let context = &self.stage.context;
         let Some(partition) = self.partitions.get_mut(index) else { return Ok(()) };
         let Some(block) = partition.queue.front() else { return Ok(()) };
@@ -263,6 +329,7 @@ impl<'a> Session<'a> {
             }
             Err(error) => return Err(error.into()),
         };
+        share.check()?;
         write(&self.writer, &self.stage.topics, block, &verdicts, &mut self.headers)?;
         partition.probe_timestamp_ms = block.timestamps_ms.first().copied();
         partition.queue.pop_front();
@@ -318,6 +385,7 @@ impl<'a> Session<'a> {
                 watermark_us: partition.validator.watermark_us(),
                 is_quiet: is_quiet(partition),
             })
+            .chain(self.others.quiet())
             .collect();
         let followed = idle::followed_us(&times);
         for partition in &mut self.partitions {
@@ -338,7 +406,7 @@ impl<'a> Session<'a> {
     }
 
     /// Publishes the progress of the partitions in which something changed, a few times a second or at once.
-    fn publish_progress(&mut self, at_once: bool) -> Result<()> {
+    fn publish_progress(&mut self, share: &Share, at_once: bool) -> Result<()> {
         let now = self.stage.context.clock.elapsed();
         if !at_once && now.saturating_sub(self.published_at) < PROGRESS_EVERY {
             return Ok(());
@@ -347,7 +415,7 @@ impl<'a> Session<'a> {
         let mut changed = Vec::new();
         for (index, partition) in self.partitions.iter().enumerate() {
             let mut progress = partition.validator.progress();
-            progress.raw_topic_id = Some(self.raw_topic_id.clone());
+            progress.raw_topic_id = Some(self.raw.id.clone());
             // Repeated now and then, so that the end of the topic tells of all partitions.
             let is_fresh = |at| self.progress_count - at < progress::REPEAT_AFTER;
             if progress != partition.published || !partition.published_as.is_some_and(is_fresh) {
@@ -358,15 +426,9 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         self.acknowledge()?;
+        share.check()?;
         for (index, progress) in changed {
-            let value = progress.to_json().map_err(|error| Error::Internal(error.to_string()))?;
-            self.writer.send(&OutRecord {
-                topic: &self.stage.topics.progress,
-                partition: Some(0),
-                key: Some(progress.key().as_bytes()),
-                value: Some(&value),
-                ..OutRecord::default()
-            })?;
+            claim::send(&self.stage.topics.progress, &progress, |record| self.writer.send(record))?;
             self.stage.context.status.set_validated(&self.stage.rules.stream, progress.clone());
             self.progress_count += 1;
             if let Some(partition) = self.partitions.get_mut(index) {
@@ -376,117 +438,6 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
-}
-
-/// Takes a partition up where its outputs end.
-fn open_partition(
-    stage: &ValidateStage,
-    reader: &Reader,
-    raw_id: &TopicId,
-    number: i32,
-    known: Option<Progress>,
-) -> Result<Partition> {
-    let (connection, stop) = (&stage.context.connection, &stage.context.stop);
-    let raw = TopicPartition::new(stage.topics.raw.as_str(), number);
-    let stand = Stand { stage: &stage.name, done: "validated", accepts_loss: stage.accepts_loss };
-    let (first, end) = reader.range(&raw)?;
-    let progress = match known {
-        Some(progress) => {
-            if let Some(known) = &progress.raw_topic_id {
-                stand.check_id(&stage.topics.raw, known, raw_id)?;
-            }
-            let raw_offset = stand.start(&raw, progress.raw_offset, (first, end))?;
-            Progress { raw_offset, ..progress }
-        }
-        // Nothing of it was validated yet: it begins with the first record that is there.
-        None => Progress { raw_offset: first, ..Progress::start(number) },
-    };
-    let mut validator = PartitionValidator::resume(stage.rules.clone(), progress.clone())?;
-    let validated = TopicPartition::new(stage.topics.validated.as_str(), number);
-    let rejected = TopicPartition::new(stage.topics.rejected.as_str(), number);
-    let (validated_start, validated_end) = reader.range(&validated)?;
-    let rejected_end = reader.range(&rejected)?.1;
-    for (output, at, end) in
-        [(&validated, progress.validated_offset, validated_end), (&rejected, progress.rejected_offset, rejected_end)]
-    {
-        if at > end {
-            return Err(Error::Position(format!(
-                "{output} ends at offset {end}, but {} wrote it up to {at}: the topic was made anew, or has lost records; restore it, or start \
-                 over as docs/recovery.md says",
-                stage.name
-            )));
-        }
-    }
-    let recalled = (progress.duplicates_from_offset.max(validated_start), progress.validated_offset);
-    let mut told_at = stage.context.clock.elapsed();
-    read_range(connection, &validated, recalled, stop, |block| {
-        validator.recall(block)?;
-        let now = stage.context.clock.elapsed();
-        if now.saturating_sub(told_at) >= TELL_EVERY {
-            told_at = now;
-            stage.tell_recalled(&validated, recalled, block.next_offset());
-        }
-        Ok(())
-    })?;
-    let mut settled = Settled::after(&progress);
-    read_range(connection, &validated, (progress.validated_offset, validated_end), stop, |block| {
-        Ok(settled.validated(block)?)
-    })?;
-    read_range(connection, &rejected, (progress.rejected_offset, rejected_end), stop, |block| {
-        Ok(settled.rejected(block)?)
-    })?;
-    validator.settle(settled);
-    stage.context.status.set_validated(&stage.rules.stream, progress.clone());
-    Ok(Partition {
-        raw,
-        validator,
-        queue: VecDeque::new(),
-        is_paused: false,
-        read_to: progress.raw_offset,
-        end,
-        last_record_at: stage.context.clock.elapsed(),
-        published: progress,
-        published_as: None,
-        probe_timestamp_ms: None,
-        waits_until: Duration::ZERO,
-        trouble: None,
-    })
-}
-
-/// Queues the outcomes of a block for writing.
-pub(crate) fn write(
-    writer: &impl RecordSink,
-    topics: &StreamTopics,
-    block: &RecordBlock,
-    verdicts: &Verdicts,
-    headers: &mut RejectHeaders,
-) -> Result<()> {
-    let mut payloads = verdicts.payloads.iter();
-    for (index, outcome) in verdicts.outcomes.iter().enumerate() {
-        let raw_offset = block.offsets.get(index).copied().unwrap_or(-1);
-        match outcome {
-            Outcome::Published => {}
-            Outcome::Accepted { previous } => {
-                let value = payloads.next().flatten();
-                let (at, before) = headers.offsets(raw_offset, *previous);
-                writer.send(&OutRecord {
-                    topic: &topics.validated,
-                    partition: Some(block.partition),
-                    key: block.keys.get(index),
-                    value,
-                    headers: &[
-                        (model::provenance::RAW_OFFSET, Some(at.as_bytes())),
-                        (model::provenance::PREVIOUS_RAW_OFFSET, Some(before.as_bytes())),
-                    ],
-                    timestamp_ms: None,
-                })?;
-            }
-            Outcome::Rejected { previous, rejection } => {
-                headers.send(writer, &topics.rejected, block, index, *previous, rejection)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn micros(duration: Duration) -> i64 {
