@@ -1,4 +1,4 @@
-//! `tillstream explain` of the examples, against golden files.
+//! `tillstream explain` of the examples, and of queries of two streams, against golden files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's panic is its report")]
 
 use std::path::{Path, PathBuf};
@@ -29,6 +29,7 @@ fn golden(name: &str, actual: &str) {
 fn the_examples_are_explained() {
     golden("payments.txt", &explain(&["examples/payments"]));
     let small = "reference.products.file=tests/products.csv";
+    golden("two_streams.txt", &explain(&["crates/app/tests/explain/two_streams"]));
     golden("grocery.txt", &explain(&["examples/grocery", "--set", small]));
 }
 
@@ -38,8 +39,8 @@ fn programs_get_the_same_as_json() {
     let json: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
     let query = &json["queries"][0];
     assert_eq!(query["query"], "velocity");
-    assert_eq!(query["reads"]["columns"], serde_json::json!(["account_id", "status", "event_time"]));
-    assert_eq!(query["state"]["keys"], serde_json::json!(["account_id"]));
+    assert_eq!(query["reads"][0]["columns"], serde_json::json!(["account_id", "status", "event_time"]));
+    assert_eq!(query["state"][0]["keys"], serde_json::json!(["account_id"]));
     // A minute, and five seconds of lateness: the minute that runs, and the one before while late rows may come.
-    assert_eq!((&query["state"]["kept_ms"], &query["state"]["windows_open"]), (&65_000.into(), &2.into()));
+    assert_eq!((&query["state"][0]["kept_ms"], &query["state"][0]["windows_open"]), (&65_000.into(), &2.into()));
 }

@@ -81,7 +81,7 @@ impl Load {
 
     /// Takes a batch, moves the watermark to five seconds before its end, and publishes.
     fn take(&mut self, (batch, raw_offsets): &(RecordBatch, Vec<i64>)) {
-        self.operator.push(batch, &Source { partition: 0, raw_offsets }).unwrap();
+        self.operator.push(batch, &Source { stream: "payments", partition: 0, raw_offsets }).unwrap();
         self.operator.advance(self.row * self.us_per_row - 5 * SECOND).unwrap();
         loop {
             let emission = self.operator.emit().unwrap();

@@ -65,7 +65,7 @@ fn main() {
             Arc::new(amounts.with_precision_and_scale(12, 2).unwrap()),
         ];
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
-        operator.push(&batch, &Source { partition: 0, raw_offsets: &offsets }).unwrap();
+        operator.push(&batch, &Source { stream: "payments", partition: 0, raw_offsets: &offsets }).unwrap();
         loop {
             let emission = operator.emit().unwrap();
             published += emission.versions.len();

@@ -48,7 +48,7 @@ fn main() {
     let (mut pushed, mut published) = (0, 0);
     let start = Instant::now();
     for batch in &batches {
-        operator.push(batch, &Source { partition: 0, raw_offsets: &offsets }).unwrap();
+        operator.push(batch, &Source { stream: "payments", partition: 0, raw_offsets: &offsets }).unwrap();
         pushed += batch.num_rows();
         operator.advance((pushed as i64) * 333 - 10_000_000).unwrap();
         published += operator.emit().unwrap().versions.len();

@@ -11,7 +11,8 @@
 //! - No row is dropped in silence: a row for a window that is closed is an error, and what SQL itself leaves out (a filter, an inner join
 //!   without partner, a NULL event time) is counted in [`Metrics`].
 //! - State is bounded: groups of windows go to the disk where they don't fit into memory, and change nothing by that; without a disk, and
-//!   for sessions, patterns and row-by-row results, a push over `state_bytes_max` is refused before it changes anything.
+//!   for sessions, windows over windows, joins of two streams, patterns and row-by-row results, a push over `state_bytes_max` is refused
+//!   before it changes anything.
 //!
 //! A call that returns an error other than [`Cause::StateFull`] leaves the operator unusable: start again from the last snapshot.
 //!
@@ -21,6 +22,7 @@
 //! | `bound` | what a query's state may cost, before it runs |
 //! | `operator` | the parts of one query put together |
 //! | `reference/` | reference tables, the join with them, and the log of their versions |
+//! | `stream_join/*` | joins of two streams: rows that wait for partners, pairs |
 //! | `rows` | joins and filter; row-by-row results |
 //! | `keys` | rows' keys as bytes with their hashes |
 //! | `growth` | how vectors of state grow |
@@ -32,6 +34,7 @@
 //! | `window/spill/*` | groups on the disk, and back |
 //! | `window/plan` | keys, aggregates and result columns of a query |
 //! | `window/aggregation` | folds batches into windows |
+//! | `window/chain` | windows over windows |
 //! | `window/emit` | what is published when |
 //! | `window/snapshot`, `window/parts` | state out and in, that of many groups in parts |
 //! | `window/session/*` | sessions: what belongs together by time, their state, what is published and deleted |
@@ -51,9 +54,10 @@ mod pattern;
 mod place;
 mod reference;
 mod rows;
+mod stream_join;
 mod window;
 
-pub use bound::bytes_per_group_max;
+pub use bound::{WAITING_ROW_BYTES, bytes_per_group_max};
 pub use emission::Emission;
 pub use error::{Cause, Error, ReferenceError, Result};
 pub use metrics::Metrics;

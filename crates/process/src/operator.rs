@@ -11,14 +11,11 @@ use state::{PartStore, SnapshotReader, SnapshotWriter};
 use crate::emission::Emission;
 use crate::error::{Cause, Result};
 use crate::metrics::Metrics;
-use crate::options::{OperatorOptions, Source};
+use crate::options::{OperatorOptions, Source, Spill};
 use crate::reference::ReferenceData;
 use crate::rows::{Projection, RowPipeline};
-use crate::window::{Plan, SessionAggregation, WindowAggregation};
-
-/// Layout of the snapshot's section. The first had no groups in doubt, the second had each window in one piece, the third no
-/// parts beside it.
-const SNAPSHOT_VERSION: u32 = 4;
+use crate::stream_join::StreamJoin;
+use crate::window::{ChainedAggregation, Plan, SNAPSHOT_VERSION, SessionAggregation, WindowAggregation};
 
 /// Runs one query over the accepted rows of its stream.
 ///
@@ -29,7 +26,8 @@ const SNAPSHOT_VERSION: u32 = 4;
 pub struct QueryOperator {
     query: Arc<Query>,
     options: OperatorOptions,
-    rows: RowPipeline,
+    /// One per branch.
+    rows: Vec<RowPipeline>,
     results: Results,
     identity_schema: SchemaRef,
     fingerprint: String,
@@ -45,6 +43,8 @@ enum Results {
     Windows(Box<WindowAggregation>),
     /// One per session.
     Sessions(Box<SessionAggregation>),
+    /// One per window of windows.
+    Chained(Box<ChainedAggregation>),
 }
 
 impl QueryOperator {
@@ -62,12 +62,17 @@ impl QueryOperator {
             query.identity.iter().map(|name| query.schema.field_with_name(name)).collect();
         let fields = fields.map_err(|error| failed(error.into()))?;
         let identity_schema = Arc::new(Schema::new(fields.into_iter().cloned().collect::<Vec<_>>()));
-        let rows = RowPipeline::new(&query, references).map_err(failed)?;
+        let branches = (0..).zip(&query.branches);
+        let rows = branches.map(|(number, branch)| RowPipeline::new(branch, number, references));
+        let rows = rows.collect::<std::result::Result<_, _>>().map_err(failed)?;
         let mut results = Results::new(&query, &identity_schema, options.generation).map_err(failed)?;
         if let Results::Windows(windows) = &mut results {
             windows.parts_from(options.parts_from_groups);
             if let Some(spill) = &options.spill {
-                windows.spill_to(spill.clone());
+                // Rows that wait for partners have the other half.
+                let is_joined = query.branches.iter().any(|branch| branch.stream_join.is_some());
+                let bytes_max = if is_joined { spill.bytes_max / 2 } else { spill.bytes_max };
+                windows.spill_to(Spill { bytes_max, ..spill.clone() });
             }
         }
         let fingerprint = fingerprint(&query, options.generation);
@@ -114,25 +119,52 @@ impl QueryOperator {
                 return Err(Cause::StateFull { bytes, bytes_max });
             }
         }
-        let rows = self.rows.run(batch, source, metrics)?;
-        match &mut self.results {
-            Results::Rows(projection) => projection.push(&rows, source.partition),
-            Results::Windows(windows) => windows.fold(&rows, source.partition, bytes_max, metrics),
-            Results::Sessions(sessions) => sessions.fold(&rows, source.partition, bytes_max, metrics),
+        // All branches together, so that a batch is taken wholly or not at all.
+        let mut parts = Vec::new();
+        let bytes_left = bytes_max.saturating_sub(self.results.bytes());
+        for pipeline in self.rows.iter_mut().filter(|pipeline| pipeline.reads(source.stream)) {
+            parts.push(pipeline.run(batch, source, bytes_left, metrics)?);
         }
+        // A join has taken its rows, so what they give is taken too; the next batch is refused then.
+        let is_joined = self.rows.iter().any(|pipeline| pipeline.stream_join().is_some());
+        let bytes_max = if is_joined { usize::MAX } else { bytes_max };
+        let rows = match parts.as_slice() {
+            [] => return Ok(()),
+            [only] => only.clone(),
+            [first, ..] => arrow_select::concat::concat_batches(first.schema_ref(), &parts)?,
+        };
+        self.results.take(&rows, source.partition, bytes_max, metrics)
+    }
+
+    /// Bytes of rows that wait for partners of another stream.
+    fn join_bytes(&self) -> usize {
+        self.rows.iter().filter_map(RowPipeline::stream_join).map(StreamJoin::bytes).sum()
     }
 
     /// Moves the watermark, in microseconds since 1970: windows that end at or before it are over, and the next emission publishes them as
     /// final. A watermark below the present one changes nothing.
     ///
     /// # Errors
-    /// None at present; the type leaves room for it.
+    /// Where two streams are joined, those of [`push`](Self::push): rows that found no partner are taken now.
     pub fn advance(&mut self, watermark_us: i64) -> Result<()> {
-        match &mut self.results {
-            Results::Rows(_) => {}
-            Results::Windows(windows) => windows.advance(watermark_us),
-            Results::Sessions(sessions) => sessions.advance(watermark_us),
+        let mut metrics = self.metrics;
+        self.pass(watermark_us, &mut metrics).map_err(|cause| cause.of(&self.query.name))?;
+        self.metrics = metrics;
+        Ok(())
+    }
+
+    fn pass(&mut self, watermark_us: i64, metrics: &mut Metrics) -> std::result::Result<(), Cause> {
+        let mut delay_us = 0;
+        for at in 0..self.rows.len() {
+            let Some(pipeline) = self.rows.get_mut(at) else { continue };
+            delay_us = delay_us.max(pipeline.stream_join().map_or(0, StreamJoin::delay_us));
+            if let Some(rows) = pipeline.advance(watermark_us, metrics)? {
+                // They have left the join's state, so there is room.
+                self.results.take(&rows, 0, usize::MAX, metrics)?;
+            }
         }
+        // Pairs to come may have times below the watermark.
+        self.results.advance(watermark_us.saturating_sub(delay_us));
         Ok(())
     }
 
@@ -144,6 +176,7 @@ impl QueryOperator {
             Results::Rows(_) => {}
             Results::Windows(windows) => windows.set_replaying(is_replaying),
             Results::Sessions(sessions) => sessions.set_replaying(is_replaying),
+            Results::Chained(windows) => windows.set_replaying(is_replaying),
         }
     }
 
@@ -172,6 +205,7 @@ impl QueryOperator {
             Results::Rows(projection) => projection.emit(self.options.generation, empty, &mut self.metrics),
             Results::Windows(windows) => windows.emit(drain, empty, &mut self.metrics),
             Results::Sessions(sessions) => sessions.emit(drain, empty, &mut self.metrics),
+            Results::Chained(windows) => windows.emit(drain, empty, &mut self.metrics),
         };
         published.map_err(|cause| cause.of(&self.query.name))
     }
@@ -181,12 +215,16 @@ impl QueryOperator {
     /// # Errors
     /// [`Cause::ReferenceChanged`] when its columns aren't those that the query was compiled for; then the present version stays.
     pub fn replace_reference(&mut self, data: &Arc<ReferenceData>) -> Result<bool> {
-        self.rows.replace_reference(data).map_err(|cause| cause.of(&self.query.name))
+        let mut is_joined = false;
+        for pipeline in &mut self.rows {
+            is_joined |= pipeline.replace_reference(data).map_err(|cause| cause.of(&self.query.name))?;
+        }
+        Ok(is_joined)
     }
 
     /// Versions of the reference tables in use.
     pub fn reference_versions(&self) -> BTreeMap<String, u64> {
-        self.rows.reference_versions()
+        self.rows.iter().flat_map(RowPipeline::reference_versions).collect()
     }
 
     /// Versions of the reference tables that the restored snapshot was taken with; empty without one. Where they differ from
@@ -231,21 +269,25 @@ impl QueryOperator {
         if let Results::Sessions(sessions) = &mut self.results {
             sessions.prepare_save().map_err(|cause| cause.of(&self.query.name))?;
         }
+        let references = self.reference_versions();
         let written = writer.section(
             &section(&self.query, self.options.generation),
             SNAPSHOT_VERSION,
             &self.fingerprint,
             |inner| {
-                let references = self.rows.reference_versions();
                 inner.u64(references.len() as u64);
                 for (name, version) in references {
                     inner.text(&name);
                     inner.u64(version);
                 }
+                for join in self.rows.iter().filter_map(RowPipeline::stream_join) {
+                    join.save(inner)?;
+                }
                 match &mut self.results {
                     Results::Rows(projection) => projection.save(inner),
                     Results::Windows(windows) => windows.save(inner, parts),
                     Results::Sessions(sessions) => sessions.save(inner),
+                    Results::Chained(windows) => windows.save(inner),
                 }
             },
         );
@@ -270,7 +312,7 @@ impl QueryOperator {
     }
 
     fn load(&mut self, reader: &mut SnapshotReader<'_>, parts: Option<&dyn PartStore>) -> Result<()> {
-        let Self { results, .. } = self;
+        let Self { results, rows, .. } = self;
         let read = reader.section(
             &section(&self.query, self.options.generation),
             SNAPSHOT_VERSION,
@@ -281,17 +323,21 @@ impl QueryOperator {
                 for _ in 0..count {
                     references.insert(inner.text()?.to_owned(), inner.u64()?);
                 }
+                for join in rows.iter_mut().filter_map(RowPipeline::stream_join_mut) {
+                    join.load(inner)?;
+                }
                 match results {
                     Results::Rows(projection) => projection.load(inner)?,
                     Results::Windows(windows) => windows.load(inner, version, parts)?,
                     Results::Sessions(sessions) => sessions.load(inner)?,
+                    Results::Chained(windows) => windows.load(inner, version)?,
                 }
                 Ok::<_, Cause>(references)
             },
         );
         self.restored_references = read.map_err(|cause| cause.of(&self.query.name))?;
         self.set_replaying(true);
-        let present = self.rows.reference_versions();
+        let present = self.reference_versions();
         if self.restored_references != present {
             let (query, before) = (&self.query.name, &self.restored_references);
             tracing::info!(%query, ?before, ?present, "the snapshot was taken with other loads of the reference tables");
@@ -301,11 +347,7 @@ impl QueryOperator {
 
     /// Bytes of state: groups, aggregates, results not yet published, and buffers. Reference tables are shared and not counted.
     pub fn state_bytes(&self) -> usize {
-        match &self.results {
-            Results::Rows(projection) => projection.bytes(),
-            Results::Windows(windows) => windows.bytes(),
-            Results::Sessions(sessions) => sessions.bytes(),
-        }
+        self.results.bytes() + self.join_bytes()
     }
 
     /// Counters since it was made, and present sizes.
@@ -316,6 +358,7 @@ impl QueryOperator {
             Results::Rows(_) => (0, 0),
             Results::Windows(windows) => windows.held(),
             Results::Sessions(sessions) => (sessions.held(), sessions.held()),
+            Results::Chained(windows) => windows.held(),
         };
         if let Results::Windows(windows) = &self.results {
             (metrics.groups_spilled, metrics.spilled_bytes) = windows.spilled();
@@ -325,8 +368,44 @@ impl QueryOperator {
 }
 
 impl Results {
-    fn new(query: &Query, identity_schema: &SchemaRef, generation: u32) -> std::result::Result<Self, Cause> {
+    fn take(
+        &mut self,
+        rows: &RecordBatch,
+        partition: i32,
+        bytes_max: usize,
+        metrics: &mut Metrics,
+    ) -> std::result::Result<(), Cause> {
+        match self {
+            Self::Rows(projection) => projection.push(rows, partition),
+            Self::Windows(windows) => windows.fold(rows, partition, bytes_max, metrics),
+            Self::Sessions(sessions) => sessions.fold(rows, partition, bytes_max, metrics),
+            Self::Chained(windows) => windows.fold(rows, partition, bytes_max, metrics),
+        }
+    }
+
+    fn advance(&mut self, watermark_us: i64) {
+        match self {
+            Self::Rows(_) => {}
+            Self::Windows(windows) => windows.advance(watermark_us),
+            Self::Sessions(sessions) => sessions.advance(watermark_us),
+            Self::Chained(windows) => windows.advance(watermark_us),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Rows(projection) => projection.bytes(),
+            Self::Windows(windows) => windows.bytes(),
+            Self::Sessions(sessions) => sessions.bytes(),
+            Self::Chained(windows) => windows.bytes(),
+        }
+    }
+
+    fn new(query: &Arc<Query>, identity_schema: &SchemaRef, generation: u32) -> std::result::Result<Self, Cause> {
         let Some(aggregate) = &query.aggregate else { return Ok(Self::Rows(Projection::new(query))) };
+        if query.inner.is_some() {
+            return Ok(Self::Chained(Box::new(ChainedAggregation::new(query, identity_schema, generation)?)));
+        }
         let plan = Plan::new(query, identity_schema, generation)?;
         match &aggregate.window {
             Some(Window::Fixed(window)) => Ok(Self::Windows(Box::new(WindowAggregation::new(plan, window)?))),
@@ -351,7 +430,7 @@ pub(crate) fn fingerprint(query: &Query, generation: u32) -> String {
         }
     };
     // The result's own columns are no state: row-by-row results may gain some within a generation.
-    if let Some(aggregate) = &query.aggregate {
+    for aggregate in query.inner.iter().map(|inner| &inner.aggregate).chain(&query.aggregate) {
         match &aggregate.window {
             Some(Window::Fixed(window)) => {
                 add(&format!("{} {} {}", window.size_us, window.slide_us, window.offset_us));
@@ -363,11 +442,23 @@ pub(crate) fn fingerprint(query: &Query, generation: u32) -> String {
             add(&format!("{} {} {}", field.name(), field.data_type(), field.is_nullable()));
         }
     }
+    let of_rows = query.branches.iter().map(|branch| &branch.row_schema);
     if let Some(pattern) = &query.pattern {
-        for field in
-            query.row_schema.fields().iter().chain(pattern.matched_schema.fields()).chain(query.schema.fields())
-        {
+        for field in of_rows.chain([&pattern.matched_schema, &query.schema]).flat_map(|schema| schema.fields()) {
             add(&format!("{} {} {}", field.name(), field.data_type(), field.is_nullable()));
+        }
+    } else {
+        for (branch, join) in query.branches.iter().filter_map(|branch| Some((branch, branch.stream_join.as_ref()?))) {
+            add(&format!(
+                "{} {} with {} {}",
+                branch.stream,
+                branch.input_columns.len(),
+                join.stream,
+                join.input_columns.len()
+            ));
+            for field in branch.row_schema.fields() {
+                add(&format!("{} {} {}", field.name(), field.data_type(), field.is_nullable()));
+            }
         }
     }
     format!("{} g{generation} {hash:032x}", query.name)

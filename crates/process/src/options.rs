@@ -34,6 +34,8 @@ impl Default for OperatorOptions {
 /// Where the rows of a batch come from.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
+    /// Name of the stream.
+    pub stream: &'a str,
     /// Raw partition of all rows.
     pub partition: i32,
     /// Raw offset of each row.

@@ -9,7 +9,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::filter::{FilterBuilder, FilterPredicate};
 use arrow_select::take::take;
 use model::Version;
-use sql::{Expression, JoinKind, Query};
+use sql::{Branch, Expression, JoinKind, Query};
 use state::{CodecError, SnapshotReader, SnapshotWriter};
 
 use crate::emission::Emission;
@@ -17,10 +17,13 @@ use crate::error::Cause;
 use crate::metrics::Metrics;
 use crate::options::Source;
 use crate::reference::{self, ReferenceData};
+use crate::stream_join::StreamJoin;
 
 /// Makes the rows that a query folds or projects: the stream's columns, those of the joins, and `source_offset`.
 #[derive(Debug)]
 pub(crate) struct RowPipeline {
+    stream: String,
+    stream_join: Option<StreamJoin>,
     input_columns: Vec<String>,
     joins: Vec<Join>,
     filter: Option<Expression>,
@@ -28,6 +31,34 @@ pub(crate) struct RowPipeline {
     filter_after: usize,
     /// Schema before any join and after each.
     schemas: Vec<SchemaRef>,
+    shared: Option<Shared>,
+}
+
+/// What a branch of UNION ALL makes of its row: the columns that all branches share, and its number.
+#[derive(Debug)]
+struct Shared {
+    branch: i32,
+    columns: Vec<(String, Expression)>,
+    schema: SchemaRef,
+}
+
+impl Shared {
+    fn new(branch: i32, columns: &[(String, Expression)]) -> Self {
+        // Nullable, so that batches of all branches can be put together.
+        let shared = columns.iter().map(|(name, value)| Field::new(name, value.data_type().clone(), true));
+        let fields = [(sql::SOURCE_OFFSET, DataType::Int64), (sql::SOURCE_BRANCH, DataType::Int32)];
+        let fields = fields.into_iter().map(|(name, data_type)| Field::new(name, data_type, false)).chain(shared);
+        Self { branch, columns: columns.to_vec(), schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())) }
+    }
+
+    fn of(&self, rows: &RecordBatch) -> Result<RecordBatch, Cause> {
+        let branch: ArrayRef = Arc::new(Int32Array::from(vec![self.branch; rows.num_rows()]));
+        let mut columns = vec![Arc::clone(rows.column(0)), branch];
+        for (_, value) in &self.columns {
+            columns.push(value.evaluate(rows)?);
+        }
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
 }
 
 #[derive(Debug)]
@@ -43,12 +74,21 @@ struct Join {
 }
 
 impl RowPipeline {
-    pub(crate) fn new(query: &Query, references: &BTreeMap<String, Arc<ReferenceData>>) -> Result<Self, Cause> {
-        let fields = query.row_schema.fields();
-        let mut width = query.input_columns.len();
+    /// The pipeline of a branch, which has this number among the query's.
+    pub(crate) fn new(
+        branch: &Branch,
+        number: i32,
+        references: &BTreeMap<String, Arc<ReferenceData>>,
+    ) -> Result<Self, Cause> {
+        let fields = branch.row_schema.fields();
+        let stream_join = branch.stream_join.as_ref().map(|join| StreamJoin::new(join, branch)).transpose()?;
+        let mut width = branch.input_columns.len();
+        width += branch.stream_join.as_ref().map_or(0, |join| join.output_columns.len());
+        let is_joined = stream_join.is_some();
+        let with_offset = |fields: &[Arc<Field>]| with_positions(fields, is_joined);
         let mut schemas = vec![with_offset(fields.get(..width).unwrap_or_default())];
-        let mut joins = Vec::with_capacity(query.joins.len());
-        for join in &query.joins {
+        let mut joins = Vec::with_capacity(branch.joins.len());
+        for join in &branch.joins {
             let data = references
                 .get(&join.reference)
                 .ok_or_else(|| Cause::ReferenceMissing { reference: join.reference.clone() })?;
@@ -74,13 +114,20 @@ impl RowPipeline {
         if width != fields.len() {
             return Err(Cause::Plan("its row schema isn't the columns of the stream and of the joins".into()));
         }
-        let filter_after = query.filter.as_ref().map_or(0, |filter| {
+        let filter_after = branch.filter.as_ref().map_or(0, |filter| {
             let reads =
                 |schema: &SchemaRef| filter.columns().iter().all(|column| schema.column_with_name(column).is_some());
-            schemas.iter().position(reads).unwrap_or(query.joins.len())
+            schemas.iter().position(reads).unwrap_or(branch.joins.len())
         });
-        let filter = query.filter.clone();
-        Ok(Self { input_columns: query.input_columns.clone(), joins, filter, filter_after, schemas })
+        let filter = branch.filter.clone();
+        let (stream, input_columns) = (branch.stream.clone(), branch.input_columns.clone());
+        let shared = branch.columns.as_ref().map(|columns| Shared::new(number, columns));
+        Ok(Self { stream, stream_join, input_columns, joins, filter, filter_after, schemas, shared })
+    }
+
+    /// Whether it reads a stream.
+    pub(crate) fn reads(&self, stream: &str) -> bool {
+        self.stream == stream || self.stream_join.as_ref().is_some_and(|join| join.reads(stream))
     }
 
     /// Uses another version of a reference table from the next batch on. Whether the query joins it.
@@ -106,23 +153,64 @@ impl RowPipeline {
         self.joins.iter().map(|join| (join.data.name().to_owned(), join.data.version())).collect()
     }
 
-    /// Joins and filters a batch.
+    /// The join of two streams, if it has one.
+    pub(crate) fn stream_join(&self) -> Option<&StreamJoin> {
+        self.stream_join.as_ref()
+    }
+
+    /// The join of two streams, if it has one.
+    pub(crate) fn stream_join_mut(&mut self) -> Option<&mut StreamJoin> {
+        self.stream_join.as_mut()
+    }
+
+    /// Joins and filters a batch of a stream. The state of a join of two streams takes up to `bytes_max` bytes.
     pub(crate) fn run(
-        &self,
+        &mut self,
         batch: &RecordBatch,
         source: &Source<'_>,
+        bytes_max: usize,
         metrics: &mut Metrics,
     ) -> Result<RecordBatch, Cause> {
         if source.raw_offsets.len() != batch.num_rows() {
             let (offsets, rows) = (source.raw_offsets.len(), batch.num_rows());
             return Err(Cause::Batch(format!("it has {rows} rows and {offsets} raw offsets")));
         }
+        if let Some(join) = &mut self.stream_join {
+            let pairs = join.push(batch, source, bytes_max, metrics)?;
+            return self.finish(&pairs, metrics);
+        }
         let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(source.raw_offsets.to_vec()))];
         for name in &self.input_columns {
             let found = batch.column_by_name(name);
             columns.push(Arc::clone(found.ok_or_else(|| Cause::Batch(format!("it has no column {name}")))?));
         }
-        let mut rows = self.batch(0, columns)?;
+        let rows = self.batch(0, columns)?;
+        self.joined(rows, metrics)
+    }
+
+    /// Moves the watermark of a join of two streams. Gives the rows that found no partner, joined and filtered.
+    pub(crate) fn advance(&mut self, watermark_us: i64, metrics: &mut Metrics) -> Result<Option<RecordBatch>, Cause> {
+        let Some(join) = &mut self.stream_join else { return Ok(None) };
+        match join.advance(watermark_us, metrics)? {
+            None => Ok(None),
+            Some(rows) => self.finish(&rows, metrics).map(Some),
+        }
+    }
+
+    /// Rows of two joined streams: positions, then columns.
+    fn finish(&self, rows: &RecordBatch, metrics: &mut Metrics) -> Result<RecordBatch, Cause> {
+        let schema = self.schemas.first().ok_or_else(|| Cause::Internal("a branch without a schema".into()))?;
+        let column = |field: &Arc<Field>| {
+            let found = rows.column_by_name(field.name()).cloned();
+            found.ok_or_else(|| Cause::Internal(format!("a pair without {}", field.name())))
+        };
+        let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+        let rows = self.batch(0, columns)?;
+        self.joined(rows, metrics)
+    }
+
+    /// Joins reference tables and filters.
+    fn joined(&self, mut rows: RecordBatch, metrics: &mut Metrics) -> Result<RecordBatch, Cause> {
         for at in 0..=self.joins.len() {
             if let (Some(filter), true) = (&self.filter, at == self.filter_after) {
                 let before = rows.num_rows();
@@ -133,7 +221,10 @@ impl RowPipeline {
                 rows = self.join(at, join, &rows, metrics)?;
             }
         }
-        Ok(rows)
+        match &self.shared {
+            None => Ok(rows),
+            Some(shared) => shared.of(&rows),
+        }
     }
 
     fn join(&self, at: usize, join: &Join, rows: &RecordBatch, metrics: &mut Metrics) -> Result<RecordBatch, Cause> {
@@ -177,10 +268,17 @@ impl Join {
     }
 }
 
-/// The raw offset comes first, so that there is always a column that tells the number of rows.
-fn with_offset(fields: &[Arc<Field>]) -> SchemaRef {
-    let offset = Arc::new(Field::new(sql::SOURCE_OFFSET, DataType::Int64, false));
-    Arc::new(Schema::new(std::iter::once(offset).chain(fields.iter().cloned()).collect::<Vec<_>>()))
+/// The raw offset comes first, so that there is always a column that tells the number of rows. Rows of two joined streams have all their
+/// positions: they are of several partitions.
+fn with_positions(fields: &[Arc<Field>], is_joined: bool) -> SchemaRef {
+    let mut positions = vec![Field::new(sql::SOURCE_OFFSET, DataType::Int64, false)];
+    if is_joined {
+        positions.push(Field::new(sql::SOURCE_PARTITION, DataType::Int32, false));
+        positions.push(Field::new(sql::JOINED_PARTITION, DataType::Int32, true));
+        positions.push(Field::new(sql::JOINED_OFFSET, DataType::Int64, true));
+    }
+    let positions = positions.into_iter().map(Arc::new);
+    Arc::new(Schema::new(positions.chain(fields.iter().cloned()).collect::<Vec<_>>()))
 }
 
 /// A condition's values with NULL, and a bare NULL literal, as false.
@@ -231,9 +329,11 @@ impl Projection {
             return Ok(());
         }
         let mut fields = rows.schema_ref().fields().to_vec();
-        fields.push(Arc::new(Field::new(sql::SOURCE_PARTITION, DataType::Int32, false)));
         let mut columns = rows.columns().to_vec();
-        columns.push(Arc::new(Int32Array::from(vec![partition; rows.num_rows()])));
+        if rows.column_by_name(sql::SOURCE_PARTITION).is_none() {
+            fields.push(Arc::new(Field::new(sql::SOURCE_PARTITION, DataType::Int32, false)));
+            columns.push(Arc::new(Int32Array::from(vec![partition; rows.num_rows()])));
+        }
         let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
         let results = project(&rows, &self.output, &self.schema)?;
         self.bytes += results.get_array_memory_size();

@@ -20,10 +20,25 @@ enum Window {
     Session(i64),
 }
 
+/// Where a query has its rows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Stream,
+    /// A query in FROM that renames and computes.
+    Nested,
+    /// Logins too, under UNION ALL, with ten times their quantity.
+    Union,
+    /// Payments with the logins of their account from 3 seconds before to 5 after them.
+    Pairs,
+    /// As pairs, and payments without such a login.
+    LeftPairs,
+}
+
 #[derive(Debug, Clone)]
 struct Query {
-    /// Reads from a query in FROM that renames and computes.
-    is_nested: bool,
+    from: From,
+    /// Groups its windows again by windows of so many seconds.
+    outer: Option<i64>,
     /// Keeps quantities above this.
     above: Option<i64>,
     window: Window,
@@ -39,7 +54,8 @@ struct Query {
 #[derive(Debug, Clone)]
 struct Row {
     time_us: i64,
-    place: (usize, usize),
+    /// Partition, offset, branch; partition and offset of the partner, if there is one.
+    place: (usize, usize, usize, Option<(usize, usize)>),
     account: Option<String>,
     merchant: Option<String>,
     quantity: i64,
@@ -83,25 +99,43 @@ fn queries() -> impl Strategy<Value = Query> {
         (1..6_i64, 2..5_i64).prop_map(|(slide, times)| Window::Fixed(slide * times, slide)),
         (1..8_i64).prop_map(Window::Session),
     ];
-    let flags = prop::array::uniform4(any::<bool>());
+    let from = prop::sample::select(vec![From::Stream, From::Nested, From::Union, From::Pairs, From::LeftPairs]);
+    let outer = prop::option::weighted(0.3, 2..40_i64);
+    let flags = prop::array::uniform3(any::<bool>());
     let above = prop::option::of(-3..3_i64);
     let aggregates = prop::sample::subsequence((0..AGGREGATES.len()).collect::<Vec<_>>(), 1..6);
     let having = prop::option::weighted(0.3, 0..4_usize);
-    (flags, above, window, aggregates, having).prop_map(|(flags, above, window, aggregates, having)| {
-        let [is_nested, by_account, by_parity, is_final] = flags;
-        Query { is_nested, above, window, by_account, by_parity, aggregates, having, is_final }
-    })
+    (from, outer, flags, above, window, aggregates, having).prop_map(
+        |(from, outer, flags, above, window, aggregates, having)| {
+            let [by_account, by_parity, is_final] = flags;
+            // A row without a partner is known at the end alone, and sessions aren't grouped again.
+            let is_final = is_final || from == From::LeftPairs;
+            let outer = outer.filter(|_| matches!(window, Window::Fixed(..)));
+            Query { from, outer, above, window, by_account, by_parity, aggregates, having, is_final }
+        },
+    )
 }
 
 impl Query {
     fn text(&self) -> String {
         let columns = "account, merchant AS m, quantity AS q, event_time AS t";
-        let source = if self.is_nested {
+        let pairs = |join: &str| {
             format!(
-                "(SELECT account, m, twice / 2 AS half, q, t FROM (SELECT {columns}, quantity * 2 AS twice FROM payments) AS y) AS x"
+                "(SELECT p.account, l.merchant AS m, p.quantity + coalesce(l.quantity, 0) AS q, p.event_time AS t FROM payments AS p \
+                 {join} logins AS l ON l.account = p.account AND l.event_time >= p.event_time - INTERVAL '3 seconds' \
+                 AND p.event_time >= l.event_time - INTERVAL '5 seconds') AS x"
             )
-        } else {
-            format!("(SELECT {columns} FROM payments) AS x")
+        };
+        let source = match self.from {
+            From::Stream => format!("(SELECT {columns} FROM payments) AS x"),
+            From::Nested => format!(
+                "(SELECT account, m, twice / 2 AS half, q, t FROM (SELECT {columns}, quantity * 2 AS twice FROM payments) AS y) AS x"
+            ),
+            From::Union => format!(
+                "(SELECT {columns} FROM payments UNION ALL SELECT account, merchant, quantity * 10, event_time FROM logins) AS x"
+            ),
+            From::Pairs => pairs("JOIN"),
+            From::LeftPairs => pairs("LEFT JOIN"),
         };
         let (window, start) = match self.window {
             Window::Fixed(length, slide) => (format!("window(t, '{length} seconds', '{slide} seconds')"), "window"),
@@ -118,6 +152,15 @@ impl Query {
         let filter = self.above.map_or_else(String::new, |above| format!(" WHERE q > {above}"));
         let having = self.having.map_or_else(String::new, |rows| format!(" HAVING count(*) > {rows}"));
         let emit = if self.is_final { "final" } else { "changes" };
+        if let Some(outer) = self.outer {
+            let key = if self.by_account { ", account" } else { "" };
+            let having = self.having.map_or_else(String::new, |rows| format!(" HAVING sum(n) > {rows}"));
+            return format!(
+                "--! emit: {emit}\nSELECT count(*) AS parts, sum(n) AS rows, max(s) AS most{key} FROM \
+                 (SELECT window, count(*) AS n, sum(q) AS s{key} FROM {source}{filter} GROUP BY {window}{key}) AS small \
+                 GROUP BY window(window_time(window), '{outer} seconds'){key}{having}"
+            );
+        }
         let group: Vec<&str> = std::iter::once(window.as_str()).chain(keys).collect();
         format!(
             "--! emit: {emit}\nSELECT {} FROM {source}{filter} GROUP BY {}{having}",
@@ -127,15 +170,28 @@ impl Query {
     }
 
     fn rows(&self, logs: &Logs) -> Vec<Row> {
-        let row = |(payment, partition, offset): (Payment, usize, usize)| Row {
+        let row = |branch: usize, (payment, partition, offset): (Payment, usize, usize)| Row {
             time_us: payment.time_us,
-            place: (partition, offset),
+            place: (partition, offset, branch, None),
             account: payment.account,
             merchant: payment.merchant,
-            quantity: payment.quantity.unwrap(),
+            quantity: payment.quantity.unwrap() * if branch == 1 { 10 } else { 1 },
         };
-        let all = rows(logs).into_iter().map(row);
-        let mut all: Vec<Row> = all.filter(|row| self.above.is_none_or(|above| row.quantity > above)).collect();
+        let of_stream = |branch: usize| rows(logs, branch).into_iter().map(move |found| row(branch, found));
+        let mut all: Vec<Row> = match self.from {
+            From::Stream | From::Nested => of_stream(0).collect(),
+            From::Union => of_stream(0).chain(of_stream(1)).collect(),
+            From::Pairs => of_stream(0).flat_map(|row| pairs_of(&row, logs)).collect(),
+            From::LeftPairs => {
+                let alone = |row: Row| Row { merchant: None, ..row };
+                let pairs = |row: Row| match pairs_of(&row, logs) {
+                    pairs if pairs.is_empty() => vec![alone(row)],
+                    pairs => pairs,
+                };
+                of_stream(0).flat_map(pairs).collect()
+            }
+        };
+        all.retain(|row| self.above.is_none_or(|above| row.quantity > above));
         all.sort_by_key(|row| (row.time_us, row.place));
         all
     }
@@ -171,6 +227,24 @@ impl Query {
         }
     }
 
+    /// The windows of one key's rows, grouped again by where they end.
+    fn windows_again(&self, length: i64, key: &[String], rows: &[Row]) -> Vec<String> {
+        let mut outer: BTreeMap<i64, Vec<(usize, i64)>> = BTreeMap::new();
+        for (_, end, rows) in self.windows(rows) {
+            let group = (rows.len(), rows.iter().map(|row| row.quantity).sum());
+            outer.entry((end - 1).div_euclid(length) * length).or_default().push(group);
+        }
+        let line = |(start, groups): (i64, Vec<(usize, i64)>)| {
+            let rows: usize = groups.iter().map(|(rows, _)| rows).sum();
+            let most = groups.iter().map(|(_, sum)| sum).max().unwrap();
+            let mut cells =
+                vec![time(start), time(start + length), groups.len().to_string(), rows.to_string(), most.to_string()];
+            cells.extend(key.iter().cloned());
+            self.having.is_none_or(|having| rows > having).then(|| cells.join(" "))
+        };
+        outer.into_iter().filter_map(line).collect()
+    }
+
     fn recompute(&self, logs: &Logs) -> Vec<String> {
         let mut by_key: BTreeMap<Vec<String>, Vec<Row>> = BTreeMap::new();
         for row in self.rows(logs) {
@@ -178,13 +252,17 @@ impl Query {
             if self.by_account {
                 key.push(text(row.account.clone()));
             }
-            if self.by_parity {
+            if self.by_parity && self.outer.is_none() {
                 key.push((row.quantity % 2 == 0).to_string());
             }
             by_key.entry(key).or_default().push(row);
         }
         let mut lines = Vec::new();
         for (key, rows) in by_key {
+            if let Some(outer) = self.outer {
+                lines.extend(self.windows_again(outer * SECOND, &key, &rows));
+                continue;
+            }
             for (start, end, rows) in self.windows(&rows) {
                 if self.having.is_some_and(|having| rows.len() <= having) {
                     continue;
@@ -198,6 +276,22 @@ impl Query {
         lines.sort();
         lines
     }
+}
+
+/// A payment with each login that belongs to it.
+fn pairs_of(row: &Row, logs: &Logs) -> Vec<Row> {
+    let belongs = |login: &Payment| {
+        row.account.is_some()
+            && login.account == row.account
+            && (-3 * SECOND..=5 * SECOND).contains(&(login.time_us - row.time_us))
+    };
+    let pair = |(login, partition, offset): (Payment, usize, usize)| Row {
+        place: (row.place.0, row.place.1, 0, Some((partition, offset))),
+        merchant: login.merchant,
+        quantity: row.quantity + login.quantity.unwrap(),
+        ..row.clone()
+    };
+    rows(logs, 1).into_iter().filter(|(login, ..)| belongs(login)).map(pair).collect()
 }
 
 /// In memory, and with a cap at which all groups but those of one batch and window are on the disk.

@@ -72,7 +72,12 @@ fn run(operator: &mut QueryOperator, step: &Step, offset: &mut i64) -> Option<Pu
         Step::Push(partition, rows) => {
             let offsets: Vec<i64> = (*offset..).take(rows.len()).collect();
             *offset += offsets.len() as i64;
-            operator.push(&common::batch(rows), &Source { partition: *partition, raw_offsets: &offsets }).unwrap();
+            operator
+                .push(
+                    &common::batch(rows),
+                    &Source { stream: "payments", partition: *partition, raw_offsets: &offsets },
+                )
+                .unwrap();
             return None;
         }
         Step::Advance(watermark_us) => {

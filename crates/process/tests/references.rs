@@ -144,7 +144,7 @@ impl Stage {
             let until = self.log.next_change(QUERY, number, offset).map_or(end, |change| change.min(end));
             let rows: Vec<Payment> = (offset..until).map(|offset| row(partition, offset)).collect();
             let raw_offsets: Vec<i64> = (offset..until).collect();
-            let source = Source { partition: number, raw_offsets: &raw_offsets };
+            let source = Source { stream: "payments", partition: number, raw_offsets: &raw_offsets };
             self.operator.push(&common::batch(&rows), &source).unwrap();
             for offset in offset..until {
                 let first = *disk.joined.entry((partition, offset)).or_insert(category);

@@ -92,7 +92,7 @@ impl Run<'_> {
         let from = self.taken[partition];
         let to = (from + count).min(self.logs[partition].len());
         let offsets: Vec<i64> = (from as i64..to as i64).collect();
-        let source = Source { partition: partition as i32, raw_offsets: &offsets };
+        let source = Source { stream: "payments", partition: partition as i32, raw_offsets: &offsets };
         self.operator.push(&common::batch(&self.logs[partition][from..to]), &source).unwrap();
         self.taken[partition] = to;
     }

@@ -87,14 +87,16 @@ fn a_row_below_the_watermark_is_a_loud_error() {
     operator.advance(20 * SECOND).unwrap();
     push(&mut operator, &[payment(20, "a", 1, 1)]);
     let rows = common::batch(&[payment(19, "a", 1, 1)]);
-    let error = operator.push(&rows, &Source { partition: 3, raw_offsets: &[71] }).unwrap_err();
+    let error = operator.push(&rows, &Source { stream: "payments", partition: 3, raw_offsets: &[71] }).unwrap_err();
     assert!(
         matches!(error.cause, Cause::Late { partition: 3, offset: 71, window_start_us: 19_000_000, .. }),
         "{error}"
     );
     let mut far = payment(1, "a", 1, 1);
     far.time_us = i64::MAX - 1;
-    let error = operator.push(&common::batch(&[far]), &Source { partition: 0, raw_offsets: &[5] }).unwrap_err();
+    let error = operator
+        .push(&common::batch(&[far]), &Source { stream: "payments", partition: 0, raw_offsets: &[5] })
+        .unwrap_err();
     assert!(matches!(error.cause, Cause::TimeRange { offset: 5, .. }), "{error}");
 }
 
@@ -112,7 +114,9 @@ fn state_is_bounded_and_given_back() {
     let offsets: Vec<i64> = (0..6000).collect();
     let many: Vec<_> = (0..6000).map(|n| payment(3000, &format!("a long name of account {n}"), 1, 1)).collect();
     let before = save(&mut operator);
-    let error = operator.push(&common::batch(&many), &Source { partition: 0, raw_offsets: &offsets }).unwrap_err();
+    let error = operator
+        .push(&common::batch(&many), &Source { stream: "payments", partition: 0, raw_offsets: &offsets })
+        .unwrap_err();
     assert!(matches!(error.cause, Cause::StateFull { .. }), "{error}");
     assert_eq!(save(&mut operator), before);
 }

@@ -63,7 +63,7 @@ fn run(text: &str, options: &OperatorOptions, restarts: bool) -> (Table, u64) {
     for (number, rows) in (0_i64..).zip(batches()) {
         let offsets: Vec<i64> = (offset..).take(rows.len()).collect();
         offset += rows.len() as i64;
-        operator.push(&batch(&rows), &Source { partition: 0, raw_offsets: &offsets }).unwrap();
+        operator.push(&batch(&rows), &Source { stream: "payments", partition: 0, raw_offsets: &offsets }).unwrap();
         spilled = spilled.max(operator.metrics().groups_spilled);
         if number % 3 == 0 {
             apply(&mut operator, &mut table, number % 12 == 0);
@@ -222,7 +222,7 @@ fn a_disk_that_refuses_is_an_outage_that_says_where() {
     );
     push(&mut operator, &[payment(1, "a", 1, 1)]);
     let rows = batch(&[payment(1, "b", 1, 1)]);
-    let error = operator.push(&rows, &Source { partition: 0, raw_offsets: &[1] }).unwrap_err();
+    let error = operator.push(&rows, &Source { stream: "payments", partition: 0, raw_offsets: &[1] }).unwrap_err();
     assert_eq!((error.domain(), error.retry()), (Domain::External, Retry::Backoff));
     assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
 }

@@ -114,7 +114,7 @@ fn a_row_of_a_closed_window_is_a_loud_error_that_names_it() {
     let mut operator = operator(TOTALS);
     operator.advance(20 * SECOND).unwrap();
     let rows = common::batch(&[payment(20, "a", 1, 1), payment(19, "a", 1, 1)]);
-    let error = operator.push(&rows, &Source { partition: 3, raw_offsets: &[70, 71] }).unwrap_err();
+    let error = operator.push(&rows, &Source { stream: "payments", partition: 3, raw_offsets: &[70, 71] }).unwrap_err();
     assert_eq!(error.domain(), Domain::Internal);
     assert!(
         matches!(
@@ -129,7 +129,10 @@ fn a_row_of_a_closed_window_is_a_loud_error_that_names_it() {
     hopping.advance(20 * SECOND).unwrap();
     push(&mut hopping, &[payment(20, "a", 1, 1)]);
     let error = hopping
-        .push(&common::batch(&[payment(19, "a", 1, 1)]), &Source { partition: 0, raw_offsets: &[9] })
+        .push(
+            &common::batch(&[payment(19, "a", 1, 1)]),
+            &Source { stream: "payments", partition: 0, raw_offsets: &[9] },
+        )
         .unwrap_err();
     assert!(matches!(error.cause, Cause::Late { offset: 9, window_start_us: 0, .. }), "{error}");
 }
@@ -139,7 +142,9 @@ fn a_time_beyond_the_range_is_an_error_that_names_the_row() {
     let mut operator = operator(TOTALS);
     let mut far = payment(1, "a", 1, 1);
     far.time_us = i64::MAX;
-    let error = operator.push(&common::batch(&[far]), &Source { partition: 1, raw_offsets: &[5] }).unwrap_err();
+    let error = operator
+        .push(&common::batch(&[far]), &Source { stream: "payments", partition: 1, raw_offsets: &[5] })
+        .unwrap_err();
     assert!(matches!(error.cause, Cause::TimeRange { partition: 1, offset: 5, time_us: i64::MAX }), "{error}");
 }
 
@@ -151,7 +156,9 @@ fn over_the_cap_nothing_of_the_batch_is_taken() {
     let many: Vec<_> = (0..1000).map(|account| payment(1, &format!("account {account}"), 1, 1)).collect();
     let offsets: Vec<i64> = (0..1000).collect();
     let before = (save(&mut operator), operator.metrics());
-    let error = operator.push(&common::batch(&many), &Source { partition: 0, raw_offsets: &offsets }).unwrap_err();
+    let error = operator
+        .push(&common::batch(&many), &Source { stream: "payments", partition: 0, raw_offsets: &offsets })
+        .unwrap_err();
     assert!(matches!(error.cause, Cause::StateFull { bytes_max: 40_000, bytes } if bytes > 40_000), "{error}");
     assert_eq!(error.domain(), Domain::User);
     assert!(error.to_string().starts_with("query spend: its state needs about"), "{error}");
@@ -214,8 +221,8 @@ fn row_results_carry_their_raw_position_and_are_final_at_once() {
     let mut unknown = payment(1, "b", 2, 1);
     unknown.merchant = Some("m4".into());
     let rows = common::batch(&[payment(1, "a", 1, 1), unknown, payment(1, "c", 2, 1)]);
-    operator.push(&rows, &Source { partition: 2, raw_offsets: &[10, 12, 17] }).unwrap();
-    operator.push(&rows.slice(0, 1), &Source { partition: 3, raw_offsets: &[4] }).unwrap();
+    operator.push(&rows, &Source { stream: "payments", partition: 2, raw_offsets: &[10, 12, 17] }).unwrap();
+    operator.push(&rows.slice(0, 1), &Source { stream: "payments", partition: 3, raw_offsets: &[4] }).unwrap();
     let snapshot = save(&mut operator);
     let expected = ["1:1 b NULL 2 12", "1:1 c food 2 17"];
     assert_eq!(emitted(&mut operator), expected);
@@ -236,11 +243,11 @@ fn row_results_carry_their_raw_position_and_are_final_at_once() {
 fn a_batch_that_is_not_what_the_query_reads_is_refused() {
     let mut operator = operator(TOTALS);
     let rows = common::batch(&[payment(1, "a", 1, 1)]);
-    let source = Source { partition: 0, raw_offsets: &[0] };
+    let source = Source { stream: "payments", partition: 0, raw_offsets: &[0] };
     assert!(matches!(operator.push(&rows.project(&[0, 1]).unwrap(), &source).unwrap_err().cause, Cause::Batch(_)));
-    let source = Source { partition: 0, raw_offsets: &[0, 1] };
+    let source = Source { stream: "payments", partition: 0, raw_offsets: &[0, 1] };
     assert!(matches!(operator.push(&rows, &source).unwrap_err().cause, Cause::Batch(_)));
-    let source = Source { partition: 0, raw_offsets: &[] };
+    let source = Source { stream: "payments", partition: 0, raw_offsets: &[] };
     operator.push(&rows.slice(0, 0), &source).unwrap();
     assert!(emitted(&mut operator).is_empty());
 }

@@ -166,7 +166,7 @@ impl Loader {
             return;
         }
         for Reference { name, source, .. } in references {
-            let is_joined = queries.iter().any(|query| query.joins.iter().any(|join| join.reference == *name));
+            let is_joined = queries.iter().any(|query| query.references().any(|joined| joined == name));
             if is_joined && !matches!(source, ReferenceSource::File(_)) {
                 let place = self.tree.key_place(&["reference", name]);
                 let message =

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema};
 
 use crate::bind::{Binder, Bound, Reported, WindowKind};
 use crate::diagnostic::list;
@@ -10,82 +10,109 @@ use crate::expression::Expression;
 use crate::from::reported;
 use crate::group::{aggregate, with_window_columns};
 use crate::options::Parsed;
-use crate::plan::{Aggregate, Join, Query, SOURCE_OFFSET, SOURCE_PARTITION, WINDOW_END, WINDOW_START};
-use crate::relation::{Groups, Relation, Rows, StreamDraft};
+use crate::plan::{
+    Branch, Emit, InnerAggregate, JOINED_OFFSET, JOINED_PARTITION, Join, JoinKind, Query, SOURCE_BRANCH, SOURCE_OFFSET,
+    SOURCE_PARTITION, StreamJoin, WINDOW_END, WINDOW_START,
+};
+use crate::relation::{BranchDraft, Groups, Input, Relation, Rows};
 use crate::select::Column;
+use crate::stream_join::StreamJoinDraft;
 use crate::typed::{Kind, Typed};
 
 /// Compiles a query.
 pub(crate) fn assemble(binder: &mut Binder<'_>, name: &str, options: &Parsed, relation: Relation) -> Bound<Query> {
-    let parts = match relation {
-        Relation::Rows(rows) => row_by_row(binder, *rows)?,
+    left_join_is_final(binder, options, &relation)?;
+    let query = match relation {
+        Relation::Rows(rows) => row_by_row(binder, rows)?,
         Relation::Groups(groups) => groups_of(binder, *groups)?,
     };
-    let Parts { row, aggregate, having, columns, identity, time_column } = parts;
-    check_key(binder, options, &columns)?;
-    let (output, schema) = result_columns(binder, columns)?;
+    check_key(binder, options, &query.columns)?;
+    let (output, schema) = result_columns(binder, query.columns)?;
     Ok(Query {
         name: name.to_owned(),
         text: binder.source.text.to_owned(),
         options: options.options.clone(),
-        stream: row.stream,
-        input_columns: row.input_columns,
-        joins: row.joins,
-        row_schema: row.schema,
-        filter: row.filter,
-        aggregate,
-        having,
+        branches: query.branches,
+        inner: query.inner,
+        aggregate: query.aggregate,
+        having: query.having,
         output,
         schema: Arc::new(schema),
-        identity,
-        time_column,
+        identity: query.identity,
+        time_column: query.time_column,
         pattern: None,
         warnings: std::mem::take(&mut binder.warnings),
     })
 }
 
+/// That a left row has no partner is known only when the time for it is over.
+fn left_join_is_final(binder: &mut Binder<'_>, options: &Parsed, relation: &Relation) -> Bound<()> {
+    let branches = match relation {
+        Relation::Rows(rows) => &rows.branches,
+        Relation::Groups(groups) => match &groups.input {
+            Input::Rows(branches) => branches,
+            Input::Groups(_) => return Ok(()),
+        },
+    };
+    let mut joins = branches.iter().filter_map(|branch| branch.stream_join.as_ref());
+    let Some(join) = joins.find(|join| join.kind == JoinKind::Left) else { return Ok(()) };
+    if options.options.emit == Emit::Final {
+        return Ok(());
+    }
+    let message = "a LEFT JOIN of two streams knows only when the time is over that a row has no partner";
+    binder.report(join.span.clone(), message, "write `--! emit: final` into the first line, or JOIN")
+}
+
 /// A query but for its output expressions.
 struct Parts {
-    row: Row,
-    aggregate: Option<Aggregate>,
+    branches: Vec<Branch>,
+    inner: Option<InnerAggregate>,
+    aggregate: Option<crate::plan::Aggregate>,
     having: Option<Expression>,
     columns: Vec<Column>,
     identity: Vec<String>,
     time_column: Option<String>,
 }
 
-/// The joined row.
-struct Row {
-    stream: String,
-    input_columns: Vec<String>,
-    joins: Vec<Join>,
-    schema: SchemaRef,
-    filter: Option<Expression>,
-}
-
 fn row_by_row(binder: &mut Binder<'_>, rows: Rows) -> Bound<Parts> {
-    let Rows { input, mut columns } = rows;
-    let time_column = columns.iter().find(|column| column.value == input.event_time).map(|column| column.name.clone());
+    let event_times = rows.event_times();
+    let Rows { branches, mut columns } = rows;
+    let time_column =
+        columns.iter().find(|column| event_times.contains(&column.value)).map(|column| column.name.clone());
     let over_row: Vec<Typed> = columns.iter().map(|column| column.value.clone()).collect();
-    for (name, data_type) in [(SOURCE_PARTITION, DataType::Int32), (SOURCE_OFFSET, DataType::Int64)] {
-        let value = Typed::column(name, data_type, false, 0..0);
+    let mut positions = vec![(SOURCE_PARTITION, DataType::Int32, false), (SOURCE_OFFSET, DataType::Int64, false)];
+    if branches.len() > 1 {
+        positions.insert(0, (SOURCE_BRANCH, DataType::Int32, false));
+    }
+    if let Some(join) = branches.first().and_then(|branch| branch.stream_join.as_ref()) {
+        let nullable = join.kind == JoinKind::Left;
+        positions.extend([(JOINED_PARTITION, DataType::Int32, nullable), (JOINED_OFFSET, DataType::Int64, nullable)]);
+    }
+    let identity = positions.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    for (name, data_type, nullable) in positions {
+        let value = Typed::column(name, data_type, nullable, 0..0);
         columns.push(Column { name: name.to_owned(), value, span: 0..0 });
     }
-    let identity = vec![SOURCE_PARTITION.to_owned(), SOURCE_OFFSET.to_owned()];
-    let row = row(binder, input, &over_row)?;
-    Ok(Parts { row, aggregate: None, having: None, columns, identity, time_column })
+    let branches = compiled_branches(binder, branches, &over_row)?;
+    Ok(Parts { branches, inner: None, aggregate: None, having: None, columns, identity, time_column })
 }
 
 fn groups_of(binder: &mut Binder<'_>, groups: Groups) -> Bound<Parts> {
     let columns = with_bounds(&groups);
     binder.check_unique(&columns)?;
     let identity = identity(binder, &groups, &columns)?;
-    let aggregate = aggregate(binder, &groups)?;
-    let read = over_row(&groups);
-    let having = groups.having.map(|having| expression(binder, having)).transpose()?;
-    let row = row(binder, groups.input, &read)?;
+    let grouped = aggregate(binder, &groups)?;
+    let having = groups.having.clone().map(|having| expression(binder, having)).transpose()?;
+    let (branches, inner) = match &groups.input {
+        Input::Rows(branches) => (compiled_branches(binder, branches.clone(), &over_row(&groups))?, None),
+        Input::Groups(inner) => {
+            let Input::Rows(branches) = &inner.input else { return Err(Reported) };
+            let branches = compiled_branches(binder, branches.clone(), &over_row(inner))?;
+            (branches, Some(InnerAggregate { aggregate: aggregate(binder, inner)? }))
+        }
+    };
     let time_column = Some(WINDOW_START.to_owned());
-    Ok(Parts { row, aggregate: Some(aggregate), having, columns, identity, time_column })
+    Ok(Parts { branches, inner, aggregate: Some(grouped), having, columns, identity, time_column })
 }
 
 /// The columns with both bounds of the window, which an outer query may have left out.
@@ -134,15 +161,70 @@ fn over_row(groups: &Groups) -> Vec<Typed> {
     trees
 }
 
-/// The joined row with the columns that `read` and its own filter and joins need, and no more.
-fn row(binder: &mut Binder<'_>, draft: StreamDraft, read: &[Typed]) -> Bound<Row> {
-    let of_joins = draft.joins.iter().flat_map(|join| join.keys.iter().chain(&join.as_of));
-    let names: Vec<String> =
-        read.iter().chain(&draft.filter).chain(of_joins).flat_map(|tree| tree.read_columns().0).collect();
-    let is_read = |column: &str| names.iter().any(|name| name == column);
+fn names(trees: &[Typed]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in trees.iter().flat_map(|tree| tree.read_columns().0) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The branches, each reading no more than it needs for `read`, which is expressed over what the branches share.
+fn compiled_branches(binder: &mut Binder<'_>, branches: Vec<BranchDraft>, read: &[Typed]) -> Bound<Vec<Branch>> {
+    let is_union = branches.len() > 1;
+    let shared = names(read);
+    let mut compiled = Vec::new();
+    for draft in branches {
+        let columns = is_union.then(|| {
+            let column = |name: &String| {
+                let tree = read.iter().find_map(|tree| column_of(tree, name))?;
+                Some((name.clone(), draft.over_row(tree)))
+            };
+            shared.iter().filter_map(column).collect::<Vec<_>>()
+        });
+        compiled.push(branch(binder, draft, read, columns)?);
+    }
+    Ok(compiled)
+}
+
+/// The column of this name where the tree reads it.
+fn column_of(tree: &Typed, name: &str) -> Option<Typed> {
+    let mut found = None;
+    tree.walk(&mut |node| {
+        if matches!(&node.kind, Kind::Column(column) if column == name) && found.is_none() {
+            found = Some(node.clone());
+        }
+    });
+    found
+}
+
+fn branch(
+    binder: &mut Binder<'_>,
+    draft: BranchDraft,
+    read: &[Typed],
+    columns: Option<Vec<(String, Typed)>>,
+) -> Bound<Branch> {
+    let mut trees: Vec<Typed> = match &columns {
+        Some(columns) => columns.iter().map(|(_, value)| value.clone()).collect(),
+        None => read.to_vec(),
+    };
+    trees.extend(draft.filter.clone());
+    trees.extend(draft.joins.iter().flat_map(|join| join.keys.iter().chain(&join.as_of).cloned()));
+    if let Some(join) = &draft.stream_join {
+        trees.extend(join.keys.iter().flat_map(|(left, right)| [left.clone(), right.clone()]));
+        trees.extend([join.left_time.clone(), join.right_time.clone()]);
+    }
+    let read = names(&trees);
+    let is_read = |column: &str| read.iter().any(|name| name == column);
     let fields = draft.schema.fields().iter().filter(|field| is_read(field.name()));
     let mut row_fields: Vec<Field> = fields.map(|field| field.as_ref().clone()).collect();
     let input_columns = row_fields.iter().map(|field| field.name().clone()).collect();
+    let stream_join = match draft.stream_join {
+        Some(join) => Some(stream_join(binder, join, &is_read, &mut row_fields)?),
+        None => None,
+    };
     let mut joins = Vec::new();
     for join in draft.joins {
         let (mut reference_columns, mut output_columns) = (Vec::new(), Vec::new());
@@ -161,7 +243,49 @@ fn row(binder: &mut Binder<'_>, draft: StreamDraft, read: &[Typed]) -> Bound<Row
         joins.push(Join { reference, kind, stream_keys, as_of, reference_columns, output_columns });
     }
     let filter = draft.filter.map(|filter| expression(binder, filter)).transpose()?;
-    Ok(Row { stream: draft.stream, input_columns, joins, schema: Arc::new(Schema::new(row_fields)), filter })
+    let columns = match columns {
+        None => None,
+        Some(columns) => {
+            let mut compiled = Vec::new();
+            for (name, value) in columns {
+                compiled.push((name, expression(binder, value)?));
+            }
+            Some(compiled)
+        }
+    };
+    let row_schema = Arc::new(Schema::new(row_fields));
+    Ok(Branch { stream: draft.stream, input_columns, stream_join, joins, row_schema, filter, columns })
+}
+
+/// A join of two streams, whose columns are appended to the row.
+fn stream_join(
+    binder: &mut Binder<'_>,
+    draft: StreamJoinDraft,
+    is_read: &impl Fn(&str) -> bool,
+    row_fields: &mut Vec<Field>,
+) -> Bound<StreamJoin> {
+    let (mut input_columns, mut output_columns) = (Vec::new(), Vec::new());
+    for column in &draft.columns {
+        let Some(row_name) = column.row_name().filter(|name| is_read(name)) else { continue };
+        row_fields.push(Field::new(row_name, column.value.data_type.clone(), column.value.nullable));
+        input_columns.push(column.name.clone());
+        output_columns.push(row_name.to_owned());
+    }
+    let mut keys = Vec::new();
+    for (left, right) in draft.keys {
+        keys.push((expression(binder, left)?, expression(binder, right)?));
+    }
+    Ok(StreamJoin {
+        stream: draft.stream,
+        kind: draft.kind,
+        input_columns,
+        output_columns,
+        keys,
+        left_time: expression(binder, draft.left_time)?,
+        right_time: expression(binder, draft.right_time)?,
+        lower_us: draft.lower_us,
+        upper_us: draft.upper_us,
+    })
 }
 
 /// The columns of the option `key` are columns of the result.

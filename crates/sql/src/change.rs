@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use arrow_schema::Field;
 
-use crate::plan::{Aggregate, Join, Query};
+use crate::plan::{Aggregate, Branch, InnerAggregate, Join, Query, StreamJoin};
 
 /// What a query's present text changes of an earlier one, both compiled against the same catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,22 +30,34 @@ impl Query {
         if now == before {
             return Change::None;
         }
-        let is_by_row = self.aggregate.is_none() && self.pattern.is_none();
-        if !is_by_row || !before.iter().all(|column| now.contains(column)) {
+        if !self.may_gain_columns() || !before.iter().all(|column| now.contains(column)) {
             return Change::Other;
         }
         let added = now.iter().filter(|column| !before.contains(column));
         Change::Adds(added.map(|(name, _)| name.clone()).collect())
     }
 
+    /// Whether [`Change::Adds`] is possible: nothing is kept between its rows that would lack the column, and the branches of UNION ALL are
+    /// one piece with what they give.
+    pub fn may_gain_columns(&self) -> bool {
+        let is_plain = |branch: &Branch| branch.stream_join.is_none() && branch.columns.is_none();
+        self.aggregate.is_none() && self.pattern.is_none() && self.branches.iter().all(is_plain)
+    }
+
     /// The columns that the query reads, with their types: what it takes its meaning from besides its text.
     pub fn inputs(&self) -> String {
-        let mut out = self.stream.clone();
-        for field in self.row_schema.fields() {
+        let inputs = |branch: &Branch| {
+            let mut out = branch.stream.clone();
             // Writing to a String can't fail.
-            _ = write!(out, ", {}", typed_name(field));
-        }
-        out
+            if let Some(join) = &branch.stream_join {
+                _ = write!(out, " with {}", join.stream);
+            }
+            for field in branch.row_schema.fields() {
+                _ = write!(out, ", {}", typed_name(field));
+            }
+            out
+        };
+        self.branches.iter().map(inputs).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -62,11 +74,8 @@ fn rows_of(query: &Query) -> String {
         name: _,
         text: _,
         options,
-        stream,
-        input_columns: _,
-        joins,
-        row_schema: _,
-        filter,
+        branches,
+        inner,
         aggregate,
         having,
         output: _,
@@ -76,12 +85,10 @@ fn rows_of(query: &Query) -> String {
         pattern,
         warnings: _,
     } = query;
-    let mut out = format!("{stream} {:?} {:?} {identity:?} {filter:?} {having:?}", options.emit, options.key);
-    for Join { reference, kind, stream_keys, as_of, reference_columns: _, output_columns: _ } in joins {
-        // The columns that are taken from the reference show in the expressions that read them.
-        _ = write!(out, " join {reference} {kind:?} {stream_keys:?} {as_of:?}");
-    }
-    if let Some(Aggregate { window, keys, calls, grouped_schema: _ }) = aggregate {
+    let mut out = format!("{:?} {:?} {identity:?} {having:?}", options.emit, options.key);
+    branches.iter().for_each(|branch| rows_of_branch(&mut out, branch));
+    let inner = inner.iter().map(|InnerAggregate { aggregate }| aggregate);
+    for Aggregate { window, keys, calls, grouped_schema: _ } in inner.chain(aggregate) {
         _ = write!(out, " group {keys:?} {window:?}");
         for call in calls {
             _ = write!(out, " {:?} {:?} {:?} {}", call.function, call.argument, call.order, call.result);
@@ -91,6 +98,32 @@ fn rows_of(query: &Query) -> String {
         _ = write!(out, " {pattern:?}");
     }
     out
+}
+
+fn rows_of_branch(out: &mut String, branch: &Branch) {
+    let Branch { stream, input_columns: _, stream_join, joins, row_schema: _, filter, columns } = branch;
+    // What branches share is computed in each of them, and what comes after reads it by name.
+    _ = write!(out, " from {stream} {filter:?} {columns:?}");
+    if let Some(StreamJoin {
+        stream,
+        kind,
+        input_columns,
+        output_columns: _,
+        keys,
+        left_time,
+        right_time,
+        lower_us,
+        upper_us,
+    }) = stream_join
+    {
+        // Rows that wait for partners have these columns.
+        _ = write!(out, " with {stream} {kind:?} {:?} {input_columns:?} {keys:?}", branch.input_columns);
+        _ = write!(out, " {left_time:?} {right_time:?} {lower_us} {upper_us}");
+    }
+    for Join { reference, kind, stream_keys, as_of, reference_columns: _, output_columns: _ } in joins {
+        // The columns that are taken from the reference show in the expressions that read them.
+        _ = write!(out, " join {reference} {kind:?} {stream_keys:?} {as_of:?}");
+    }
 }
 
 /// Each result column with what it is computed from.
@@ -119,6 +152,7 @@ mod tests {
         ]);
         let mut catalog = Catalog::default();
         let orders = StreamTable { schema, event_time: "at".into(), key: "id".into() };
+        catalog.streams.insert("returns".into(), orders.clone());
         catalog.streams.insert("orders".into(), orders);
         let products = ReferenceTable { schema: Arc::new(products), key: vec!["product".into()], has_validity: false };
         catalog.references.insert("products".into(), products);
@@ -188,6 +222,35 @@ mod tests {
     }
 
     #[test]
+    fn of_several_streams_every_column_is_part_of_the_meaning() {
+        let union = "SELECT id, amount FROM orders UNION ALL SELECT id, -amount FROM returns WHERE quantity > 1";
+        let joined = "SELECT o.id, r.amount FROM orders AS o JOIN returns AS r \
+             ON r.id = o.id AND r.at BETWEEN o.at AND o.at + INTERVAL '1 hour'";
+        let again = "SELECT max(n) AS most FROM (SELECT window, count(*) AS n FROM orders GROUP BY window(at, '1 minute')) AS minutes \
+             GROUP BY window(window_time(window), '1 hour')";
+        for text in [union, joined, again] {
+            assert_eq!(change(text, &text.replace("SELECT", "select  -- which\n ")), Change::None, "{text}");
+        }
+        for (text, from, to) in [
+            (union, "-amount", "amount"),
+            (union, "> 1", "> 2"),
+            (union, "FROM returns", "FROM orders"),
+            (union, "id, ", "id, at, "),
+            (joined, "JOIN", "LEFT JOIN"),
+            (joined, "1 hour", "2 hours"),
+            (joined, "r.id = o.id", "r.id = upper(o.id)"),
+            (joined, "r.amount", "r.amount, r.quantity"),
+            (again, "1 minute", "2 minutes"),
+            (again, "count(*)", "sum(quantity)"),
+        ] {
+            assert!(text.contains(from));
+            let emit = if to == "LEFT JOIN" { "--! emit: final\n" } else { "" };
+            let before = format!("{emit}{text}");
+            assert_eq!(change(&before, &before.replace(from, to)), Change::Other, "{text}: {to}");
+        }
+    }
+
+    #[test]
     fn what_a_pattern_matches_is_its_meaning_and_its_layout_is_not() {
         let text = "SELECT id, total FROM orders MATCH_RECOGNIZE (PARTITION BY id ORDER BY at \
              MEASURES sum(B.amount) AS total PATTERN (A B{2,}) WITHIN INTERVAL '5' MINUTE \
@@ -208,5 +271,12 @@ mod tests {
     #[test]
     fn inputs_name_what_is_read_with_its_type() {
         assert_eq!(query(ROWS).inputs(), "orders, id string not null, amount decimal(10,2), quantity int not null");
+        let joined = "SELECT o.id FROM orders AS o JOIN returns AS r ON r.id = o.id AND r.at = o.at";
+        assert_eq!(
+            query(joined).inputs(),
+            "orders with returns, id string not null, at timestamp not null, r.id string not null, r.at timestamp not null"
+        );
+        let union = "SELECT id FROM orders UNION ALL SELECT id FROM returns";
+        assert_eq!(query(union).inputs(), "orders, id string not null; returns, id string not null");
     }
 }

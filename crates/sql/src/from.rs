@@ -10,10 +10,10 @@ use sqlparser::ast::{
     TableFactor, TableWithJoins,
 };
 
-use crate::bind::{Binder, Bound, Place, Reported, a_type, case, coerce};
+use crate::bind::{Binder, Bound, Place, Reported, WindowKind, a_type, case, coerce, window_time};
 use crate::diagnostic::{list, nearest};
 use crate::plan::{Catalog, JoinKind, ReferenceTable};
-use crate::relation::{Groups, Relation, StreamDraft};
+use crate::relation::{BranchDraft, Groups, Relation};
 use crate::scope::{Scope, ScopeColumn, ScopeTable};
 use crate::select::Column;
 use crate::typed::{Comparison, Kind, Typed};
@@ -37,7 +37,7 @@ pub(crate) struct JoinDraft {
 /// What FROM gives.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    Rows(Box<StreamDraft>),
+    Rows(Vec<BranchDraft>),
     Groups(Box<Groups>),
 }
 
@@ -74,7 +74,7 @@ impl Binder<'_> {
         let mut conditions = Vec::new();
         for join in &first.joins {
             match &mut origin {
-                Origin::Rows(input) => self.join(join, input, &mut conditions)?,
+                Origin::Rows(branches) => self.join(join, branches, &mut conditions)?,
                 Origin::Groups(_) => {
                     let span = self.source.span(join.relation.span()).unwrap_or(0..0);
                     let help = "join in the inner query, before its GROUP BY";
@@ -112,12 +112,15 @@ impl Binder<'_> {
         self.scope = Scope { tables: vec![ScopeTable { alias: alias.to_owned(), columns }] };
         match relation {
             Relation::Rows(rows) => {
-                self.event_time = Some(rows.input.event_time.clone());
-                Origin::Rows(Box::new(rows.input))
+                self.event_times = rows.event_times();
+                Origin::Rows(rows.branches)
             }
             Relation::Groups(groups) => {
                 self.inner_window = Some(groups.window.kind);
-                self.event_time = None;
+                self.event_times = match groups.window.kind {
+                    WindowKind::Fixed { .. } => vec![window_time(0..0)],
+                    WindowKind::Session { .. } => Vec::new(),
+                };
                 Origin::Groups(groups)
             }
         }
@@ -183,7 +186,7 @@ impl Binder<'_> {
     /// The stream of this name, whose columns become the scope.
     pub(crate) fn only_stream(&mut self, table: &Named) -> Bound<String> {
         match self.stream(table)? {
-            Origin::Rows(input) => Ok(input.stream),
+            Origin::Rows(branches) => branches.into_iter().next().map(|branch| branch.stream).ok_or(Reported),
             Origin::Groups(_) => Err(Reported),
         }
     }
@@ -196,15 +199,17 @@ impl Binder<'_> {
             let (data_type, nullable) =
                 column.map_or((types::timestamp(), true), |field| (field.data_type().clone(), field.is_nullable()));
             let event_time = Typed::column(&stream.event_time, data_type, nullable, 0..0);
-            self.event_time = Some(event_time.clone());
+            self.event_times = vec![event_time.clone()];
             self.scope = Scope { tables: vec![ScopeTable::stream(&table.alias, &stream.schema)] };
-            return Ok(Origin::Rows(Box::new(StreamDraft {
+            return Ok(Origin::Rows(vec![BranchDraft {
                 stream: name.clone(),
                 schema: Arc::clone(&stream.schema),
+                stream_join: None,
                 joins: Vec::new(),
                 filter: None,
                 event_time,
-            })));
+                values: Vec::new(),
+            }]));
         }
         let streams = || catalog.streams.keys().map(String::as_str);
         if catalog.references.keys().any(|name| name.eq_ignore_ascii_case(&table.name)) {
@@ -223,7 +228,7 @@ impl Binder<'_> {
         self.report(table.span.clone(), format!("there is no stream `{}`", table.name), help)
     }
 
-    fn join(&mut self, join: &SqlJoin, input: &mut StreamDraft, conditions: &mut Vec<Typed>) -> Bound<()> {
+    fn join(&mut self, join: &SqlJoin, branches: &mut [BranchDraft], conditions: &mut Vec<Typed>) -> Bound<()> {
         let Some(catalog) = self.catalog else { return Err(Reported) };
         let table = self.table(&join.relation)?;
         let (kind, constraint) = match &join.join_operator {
@@ -241,12 +246,9 @@ impl Binder<'_> {
                 );
             }
         };
-        if catalog.streams.keys().any(|name| name.eq_ignore_ascii_case(&table.name)) {
-            return self.report(
-                table.span,
-                format!("`{}` is a stream, and joining two streams isn't supported yet", table.name),
-                "join reference tables, which are set in tillstream.yaml",
-            );
+        let stream = catalog.streams.iter().find(|(name, _)| name.eq_ignore_ascii_case(&table.name));
+        if let Some((name, stream)) = stream {
+            return self.stream_join(&table, (name, stream), kind, constraint, branches, conditions);
         }
         let found = catalog.references.iter().find(|(name, _)| name.eq_ignore_ascii_case(&table.name));
         let Some((name, reference)) = found else { return self.unknown_reference(&table, catalog) };
@@ -256,7 +258,7 @@ impl Binder<'_> {
         }
         let using = self.using(constraint, &table, reference)?;
         let nullable = kind == JoinKind::Left;
-        let prefix = free_prefix(&table.alias, input);
+        let prefix = free_prefix(&table.alias, branches);
         let mut scope_table = ScopeTable::reference(&table.alias, &prefix, &reference.schema, nullable);
         let columns = scope_table.columns.clone();
         for (column, _) in &using {
@@ -275,8 +277,12 @@ impl Binder<'_> {
             }
         }
         let keys = self.key(&table, reference, kind, equalities, conditions)?;
-        let as_of = reference.has_validity.then(|| input.event_time.clone());
-        input.joins.push(JoinDraft { reference: name.clone(), prefix, kind, columns, keys, as_of });
+        for branch in branches {
+            let keys = keys.iter().map(|key| branch.over_row(key.clone())).collect();
+            let as_of = reference.has_validity.then(|| branch.event_time.clone());
+            let (reference, prefix, columns) = (name.clone(), prefix.clone(), columns.clone());
+            branch.joins.push(JoinDraft { reference, prefix, kind, columns, keys, as_of });
+        }
         Ok(())
     }
 
@@ -456,8 +462,14 @@ impl Binder<'_> {
 }
 
 /// A name for the columns of a joined table that no other table of the rows has.
-fn free_prefix(alias: &str, input: &StreamDraft) -> String {
-    let is_taken = |prefix: &str| input.joins.iter().any(|join| join.prefix == prefix);
+pub(crate) fn free_prefix(alias: &str, branches: &[BranchDraft]) -> String {
+    let own = |branch: &BranchDraft| {
+        let second = branch.stream_join.iter().flat_map(|join| &join.columns).filter_map(|column| column.row_name());
+        let prefixes = second.filter_map(|name| name.split_once('.')).map(|(prefix, _)| prefix.to_owned());
+        prefixes.chain(branch.joins.iter().map(|join| join.prefix.clone())).collect::<Vec<_>>()
+    };
+    let taken: Vec<String> = branches.iter().flat_map(own).collect();
+    let is_taken = |prefix: &str| taken.iter().any(|known| known == prefix);
     let numbered = (2..).map(|number| format!("{alias}_{number}"));
     std::iter::once(alias.to_owned()).chain(numbered).find(|prefix| !is_taken(prefix)).unwrap_or_default()
 }

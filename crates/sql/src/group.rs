@@ -10,14 +10,14 @@ use crate::diagnostic::Diagnostic;
 use crate::from::reported;
 use crate::lower::normalized;
 use crate::plan::{Aggregate, AggregateCall, FixedWindow, SessionWindow, WINDOW_END, WINDOW_START, Window};
-use crate::relation::{Groups, Relation, StreamDraft};
+use crate::relation::{Groups, Input, Relation};
 use crate::select::{Column, Selected};
 use crate::typed::{Kind, Typed};
 use crate::types;
 
 impl Binder<'_> {
     /// Groups the input as SELECT, GROUP BY and HAVING say.
-    pub(crate) fn grouped(&mut self, selected: Selected, input: StreamDraft) -> Bound<Relation> {
+    pub(crate) fn grouped(&mut self, selected: Selected, input: Input) -> Bound<Relation> {
         let columns = with_window_columns(selected.columns);
         self.check_unique(&columns)?;
         let Some(window) = selected.window else { return self.no_window() };
@@ -40,14 +40,21 @@ impl Binder<'_> {
     }
 
     fn no_window<T>(&mut self) -> Bound<T> {
-        let group_by = self.source.words(&["GROUP", "BY"]);
+        let words = ["GROUP", "BY"];
+        let is_outer = self.inner_window.is_some();
+        let group_by = if is_outer { self.source.last_words(&words) } else { self.source.words(&words) };
         let (span, message) = if group_by.is_empty() {
             (self.source.word("SELECT"), "an aggregate over the whole stream never ends")
         } else {
             (group_by, "groups of a stream never end without a window, so their number would grow for ever")
         };
-        let time = self.event_time.as_ref().map_or_else(|| "event_time".to_owned(), ToString::to_string);
-        let help = format!("add a window: GROUP BY window({time}, '1 minute')");
+        let help = match (self.inner_window, self.event_times.first()) {
+            (Some(_), _) => {
+                "add a window over the inner one: GROUP BY window(window_time(window), '1 hour')".to_owned()
+            }
+            (None, Some(time)) => format!("add a window: GROUP BY window({time}, '1 minute')"),
+            (None, None) => "add a window over the event time".to_owned(),
+        };
         self.report(span, message, help)
     }
 }

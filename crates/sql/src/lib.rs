@@ -12,6 +12,7 @@
 //! | file | says |
 //! | --- | --- |
 //! | `plan` | the result: `Query` and its parts; what operators do with it |
+//! | `describe` | the plan as a tree for people |
 //! | `expression` | compiled expressions and conditions |
 //! | `change` | what a query's text has changed since an earlier one |
 //! | `diagnostic` | findings, carets, suggestions |
@@ -19,6 +20,7 @@
 //! | `options`, `dialect`, `source` | the leading lines; how the text is read; its tokens and places |
 //! | `gate`, `relation`, `from`, `select`, `group` | the clauses and queries within queries that are let through, and what they bind to |
 //! | `assemble` | the bound query as a plan |
+//! | `stream_join` | joins of two streams |
 //! | `pattern/` | `MATCH_RECOGNIZE`: its clause, its row pattern, its plan |
 //! | `bind/` | expressions: names, types, implicit casts |
 //! | `functions/` | the allow-list of functions, and the list of those that are refused by name |
@@ -31,6 +33,7 @@ mod assemble;
 mod bind;
 mod change;
 mod compile;
+mod describe;
 pub mod diagnostic;
 mod dialect;
 pub mod expression;
@@ -50,6 +53,7 @@ mod scope;
 mod select;
 mod source;
 pub mod spark;
+mod stream_join;
 mod typed;
 mod types;
 
@@ -63,6 +67,7 @@ pub use pattern::{
     Skip, State, Variable, VariableSet, compile_pattern,
 };
 pub use plan::{
-    Aggregate, AggregateCall, AggregateFunction, Catalog, Emit, FixedWindow, Join, JoinKind, Query, QueryOptions,
-    ReferenceTable, SOURCE_OFFSET, SOURCE_PARTITION, SessionWindow, StreamTable, WINDOW_END, WINDOW_START, Window,
+    Aggregate, AggregateCall, AggregateFunction, Branch, Catalog, Emit, FixedWindow, InnerAggregate, JOINED_OFFSET,
+    JOINED_PARTITION, Join, JoinKind, Query, QueryOptions, ReferenceTable, SOURCE_BRANCH, SOURCE_OFFSET,
+    SOURCE_PARTITION, SessionWindow, StreamJoin, StreamTable, WINDOW_END, WINDOW_START, Window,
 };

@@ -1,17 +1,20 @@
 //! The plan of a query: what the operators, the store and `explain` read.
 //!
 //! # How the operators use it
-//! 1. They take batches with the stream's columns `input_columns` (more columns do no harm: expressions find columns by name).
+//! 1. Each [`Branch`] takes batches with its stream's columns `input_columns` (more columns do no harm: expressions find columns by name).
+//!    With a `stream_join`, it pairs them with rows of the second stream, whose columns it appends.
 //! 2. Each join in order evaluates `stream_keys` over the row so far and appends the reference's columns under `output_columns`.
 //!    The row is then that of `row_schema`.
-//! 3. `filter` keeps the rows for which it is true (NULL counts as false).
+//! 3. The branch's `filter` keeps the rows for which it is true (NULL counts as false).
+//!    With several branches, each then evaluates its `columns`, and what follows is over those.
 //! 4. A row-by-row query has no `aggregate`: `output` is evaluated over the row with the columns `source_partition` (Int32) and
-//!    `source_offset` (Int64) appended. An aggregate query folds rows by window and keys, and `having` and `output` are evaluated
-//!    over batches of `Aggregate::grouped_schema`: `window_start`, `window_end`, the keys by name, the calls by name.
+//!    `source_offset` (Int64) appended, `source_branch` (Int32) if there are several branches, and `joined_partition` (Int32) and
+//!    `joined_offset` (Int64) if two streams are joined. An aggregate query folds rows by window and keys, and `having` and `output` are
+//!    evaluated over batches of `Aggregate::grouped_schema`: `window_start`, `window_end`, the keys by name, the calls by name. With
+//!    `inner`, rows are folded by that first, and its final groups by `aggregate`.
 //! 5. The batch of all `output` expressions in order has the schema `schema`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, SchemaRef};
@@ -26,8 +29,15 @@ pub const WINDOW_START: &str = "window_start";
 pub const WINDOW_END: &str = "window_end";
 /// Column of a row-by-row result: raw partition (Int32).
 pub const SOURCE_PARTITION: &str = "source_partition";
+/// Column of a row-by-row result of UNION ALL: which branch the row is of (Int32), counted from 0 in the order of the text.
+pub const SOURCE_BRANCH: &str = "source_branch";
 /// Column of a row-by-row result: raw offset (Int64).
 pub const SOURCE_OFFSET: &str = "source_offset";
+
+/// Column of a row of two joined streams: raw partition of the second stream's row (Int32); NULL without a partner.
+pub const JOINED_PARTITION: &str = "joined_partition";
+/// Column of a row of two joined streams: raw offset of the second stream's row (Int64).
+pub const JOINED_OFFSET: &str = "joined_offset";
 
 /// What a query may read.
 #[derive(Debug, Clone, Default)]
@@ -96,16 +106,10 @@ pub struct Query {
     pub text: String,
     /// Options.
     pub options: QueryOptions,
-    /// The one input stream.
-    pub stream: String,
-    /// Columns of the stream that the query reads, in the stream's order. May be empty (`count(*)` alone reads the event time).
-    pub input_columns: Vec<String>,
-    /// Joins with reference tables, applied in order.
-    pub joins: Vec<Join>,
-    /// The row after all joins: `input_columns`, then each join's `output_columns`.
-    pub row_schema: SchemaRef,
-    /// Condition on the row; `None` keeps all.
-    pub filter: Option<Expression>,
+    /// Where its rows come from. At least one; several are the branches of UNION ALL, in the order of the text.
+    pub branches: Vec<Branch>,
+    /// The grouping whose groups `aggregate` groups again.
+    pub inner: Option<InnerAggregate>,
     /// Grouping; `None` for a row-by-row query.
     pub aggregate: Option<Aggregate>,
     /// Condition on groups; a group for which it isn't true has no result row.
@@ -114,8 +118,8 @@ pub struct Query {
     pub output: Vec<(String, Expression)>,
     /// Schema of the result, one field per `output`. A column is nullable only if it can be NULL.
     pub schema: SchemaRef,
-    /// Result columns that identify a row: `window_start`, `window_end` and the group keys, or `source_partition` and
-    /// `source_offset`.
+    /// Result columns that identify a row: `window_start`, `window_end` (not for sessions) and the group keys, or `source_partition`
+    /// and `source_offset`.
     pub identity: Vec<String>,
     /// Result column that tells the row's time: `window_start`, or the stream's event time where it is selected.
     pub time_column: Option<String>,
@@ -126,6 +130,36 @@ pub struct Query {
     pub warnings: Vec<Diagnostic>,
 }
 
+/// Rows of one stream, with reference tables joined to them.
+#[derive(Debug, Clone)]
+pub struct Branch {
+    /// The stream.
+    pub stream: String,
+    /// Columns of the stream that are read, in the stream's order. May be empty (`count(*)` alone reads the event time).
+    pub input_columns: Vec<String>,
+    /// A second stream, joined before all else.
+    pub stream_join: Option<StreamJoin>,
+    /// Joins with reference tables, applied in order.
+    pub joins: Vec<Join>,
+    /// The row after all joins: `input_columns`, then each join's `output_columns`.
+    pub row_schema: SchemaRef,
+    /// Condition on the row; `None` keeps all.
+    pub filter: Option<Expression>,
+    /// The columns that all branches of a UNION ALL share, by name and over this branch's row; the same names and types in each branch.
+    /// `None` for an only branch, whose row is read as it is.
+    pub columns: Option<Vec<(String, Expression)>>,
+}
+
+/// An aggregation whose groups are the rows of the query's `aggregate`, once they are final: windows over windows. Its grouped batch is
+/// that row, so expressions of the outer aggregation read `window_start`, `window_end`, and its keys and calls by name; their time is
+/// `window_end - INTERVAL '1 microsecond'`, Spark's `window_time(window)`. Spark has it in append mode alone: with it, a query needs
+/// `emit: final`. Locally `emit: changes` publishes the outer window whenever an inner one is over.
+#[derive(Debug, Clone)]
+pub struct InnerAggregate {
+    /// The inner grouping, over rows of the branches; never over sessions.
+    pub aggregate: Aggregate,
+}
+
 /// Which rows of the stream a join keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JoinKind {
@@ -133,6 +167,40 @@ pub enum JoinKind {
     Inner,
     /// All; without a partner the reference's columns are NULL.
     Left,
+}
+
+/// A join of two streams: rows with equal keys whose event times lie within bounds of each other.
+///
+/// A pair is a row with the identity of both raw positions (`source_partition`, `source_offset`, `joined_partition`, `joined_offset`). A
+/// left row that can't find a partner any more, by the lesser watermark of both streams, is a row with NULL for the second stream's columns;
+/// such joins need `emit: final`, on Spark too.
+#[derive(Debug, Clone)]
+pub struct StreamJoin {
+    /// Name of the second stream; it may be the first one again.
+    pub stream: String,
+    /// Which rows of the first stream are kept.
+    pub kind: JoinKind,
+    /// Columns of the second stream that are read, in its order.
+    pub input_columns: Vec<String>,
+    /// Names under which they are in the row: `<alias>.<column>`, one per `input_columns`.
+    pub output_columns: Vec<String>,
+    /// Pairs of equal values: over `input_columns` of the branch, and over `output_columns`. NULL equals nothing. Both have one type.
+    pub keys: Vec<(Expression, Expression)>,
+    /// Event time of the first stream's row.
+    pub left_time: Expression,
+    /// Event time of the second stream's row, over `output_columns`.
+    pub right_time: Expression,
+    /// Least `right_time - left_time` in microseconds, inclusive.
+    pub lower_us: i64,
+    /// Greatest `right_time - left_time` in microseconds, inclusive.
+    pub upper_us: i64,
+}
+
+impl StreamJoin {
+    /// How far, in microseconds, the times of pairs that are yet to come may lie below the lesser watermark of both streams.
+    pub fn delay_us(&self) -> i64 {
+        self.upper_us.max(self.lower_us.saturating_neg()).max(0)
+    }
 }
 
 /// A join with a reference table by the table's whole key.
@@ -343,74 +411,43 @@ impl AggregateFunction {
 }
 
 impl Query {
-    /// The plan as a tree for people, the last step first.
-    pub fn describe(&self) -> String {
-        let mut out = String::new();
-        // Writing to a String can't fail.
-        _ = self.write_tree(&mut out);
-        out
+    /// Names of the streams that it reads, each once.
+    pub fn streams(&self) -> Vec<&str> {
+        let mut streams: Vec<&str> = Vec::new();
+        for branch in &self.branches {
+            let second = branch.stream_join.as_ref().map(|join| &join.stream);
+            for stream in std::iter::once(&branch.stream).chain(second) {
+                if !streams.contains(&stream.as_str()) {
+                    streams.push(stream);
+                }
+            }
+        }
+        streams
     }
 
-    fn write_tree(&self, out: &mut String) -> std::fmt::Result {
-        let emit = match self.options.emit {
-            Emit::Changes => "changes",
-            Emit::Final => "final",
-        };
-        let table = if self.options.table { "kept in a table" } else { "topic only" };
-        writeln!(out, "{}: emit {emit}, {table}, identity ({})", self.name, self.identity.join(", "))?;
-        writeln!(out, "└─ output")?;
-        for ((name, expression), field) in self.output.iter().zip(self.schema.fields()) {
-            let null = if field.is_nullable() { "" } else { " not null" };
-            writeln!(out, "   │  {name} {}{null} = {expression}", crate::types::name(field.data_type()))?;
-        }
-        if let Some(having) = &self.having {
-            writeln!(out, "   └─ having {having}")?;
-        }
-        if let Some(aggregate) = &self.aggregate {
-            write_aggregate(out, aggregate)?;
-        }
-        if let Some(pattern) = &self.pattern {
-            pattern.write_tree(out)?;
-        }
-        if let Some(filter) = &self.filter {
-            writeln!(out, "   └─ filter {filter}")?;
-        }
-        for join in self.joins.iter().rev() {
-            let kind = match join.kind {
-                JoinKind::Inner => "inner",
-                JoinKind::Left => "left",
-            };
-            let keys: Vec<String> = join.stream_keys.iter().map(ToString::to_string).collect();
-            let columns = join.reference_columns.join(", ");
-            let as_of = join.as_of.as_ref().map(|time| format!(" as of {time}")).unwrap_or_default();
-            writeln!(out, "   └─ {kind} join {} by ({}){as_of}, appends ({columns})", join.reference, keys.join(", "))?;
-        }
-        writeln!(out, "   └─ stream {} ({})", self.stream, self.input_columns.join(", "))
+    /// Whether it reads a stream.
+    pub fn reads(&self, stream: &str) -> bool {
+        self.streams().contains(&stream)
     }
-}
 
-fn write_aggregate(out: &mut String, aggregate: &Aggregate) -> std::fmt::Result {
-    writeln!(out, "   └─ aggregate")?;
-    if let Some(Window::Session(window)) = &aggregate.window {
-        let gap = crate::interval::display_us(window.gap_us);
-        writeln!(out, "      │  sessions over {} that end after {gap} without a row", window.time)?;
+    /// Names of the reference tables that it joins, in the order of the text.
+    pub fn references(&self) -> impl Iterator<Item = &str> {
+        self.branches.iter().flat_map(|branch| &branch.joins).map(|join| join.reference.as_str())
     }
-    if let Some(Window::Fixed(window)) = &aggregate.window {
-        let kind = if window.size_us == window.slide_us { "tumbling" } else { "hopping" };
-        write!(out, "      │  {kind} window over {} of {}", window.time, crate::interval::display_us(window.size_us))?;
-        if window.size_us != window.slide_us {
-            write!(out, " every {}", crate::interval::display_us(window.slide_us))?;
+
+    /// Columns that it reads of a stream, each once.
+    pub fn columns_of(&self, stream: &str) -> Vec<&str> {
+        let mut columns: Vec<&str> = Vec::new();
+        for branch in &self.branches {
+            let first = (&branch.stream, &branch.input_columns);
+            let second = branch.stream_join.as_ref().map(|join| (&join.stream, &join.input_columns));
+            let read = std::iter::once(first).chain(second).filter(|(name, _)| *name == stream);
+            for column in read.flat_map(|(_, columns)| columns) {
+                if !columns.contains(&column.as_str()) {
+                    columns.push(column);
+                }
+            }
         }
-        if window.offset_us != 0 {
-            write!(out, " shifted by {}", crate::interval::display_us(window.offset_us))?;
-        }
-        writeln!(out)?;
+        columns
     }
-    for (name, expression) in &aggregate.keys {
-        writeln!(out, "      │  key {name} = {expression}")?;
-    }
-    for call in &aggregate.calls {
-        writeln!(out, "      │  {} -> {}", call.name, crate::types::name(&call.result))?;
-    }
-    Ok(())
 }

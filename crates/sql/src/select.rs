@@ -10,16 +10,21 @@ use sqlparser::ast::{
 use crate::bind::{Binder, Bound, Place, Reported, WindowShape, as_window};
 use crate::diagnostic::list;
 use crate::from::reported;
-use crate::plan::{SOURCE_OFFSET, SOURCE_PARTITION, WINDOW_END, WINDOW_START};
+use crate::plan::{
+    JOINED_OFFSET, JOINED_PARTITION, SOURCE_BRANCH, SOURCE_OFFSET, SOURCE_PARTITION, WINDOW_END, WINDOW_START,
+};
 use crate::scope::ScopeColumn;
 use crate::typed::{Kind, Typed};
 
 /// Columns that the store adds to a table, or that stand for the row itself.
-const RESERVED: [&str; 9] = [
+const RESERVED: [&str; 12] = [
     WINDOW_START,
     WINDOW_END,
     SOURCE_PARTITION,
     SOURCE_OFFSET,
+    SOURCE_BRANCH,
+    JOINED_PARTITION,
+    JOINED_OFFSET,
     "generation",
     "folded_rows",
     "is_final",
@@ -98,7 +103,7 @@ impl Binder<'_> {
         if self.window.is_some() || self.inner_window.is_some() {
             return Ok(Vec::new());
         }
-        let time = self.event_time.as_ref().map_or_else(|| "event_time".to_owned(), ToString::to_string);
+        let time = self.event_times.first().map_or_else(|| "event_time".to_owned(), ToString::to_string);
         let help = format!(
             "write SELECT DISTINCT window({time}, '1 hour'), …; repeated records are removed by `duplicates` in tillstream.yaml"
         );
@@ -259,6 +264,7 @@ impl Binder<'_> {
                 let name = parts.last().map(|part| part.value.clone()).unwrap_or_default();
                 self.result_name(&name, &value, span.clone())?
             }
+            _ if self.is_by_place => suggested_name(expression),
             _ => {
                 let example = suggested_name(expression);
                 let text = self.source.text.get(span.clone()).unwrap_or("…").to_owned();
@@ -398,6 +404,9 @@ impl Binder<'_> {
 
     /// Reports names that are there twice, in whatever case.
     pub(crate) fn check_unique(&mut self, columns: &[Column]) -> Bound<()> {
+        if self.is_by_place {
+            return Ok(());
+        }
         let mut failed = false;
         for (index, column) in columns.iter().enumerate() {
             if columns.iter().take(index).any(|earlier| earlier.name.eq_ignore_ascii_case(&column.name)) {

@@ -132,12 +132,20 @@ impl<'a> Source<'a> {
 
     /// The place of the first sequence of these words.
     pub(crate) fn words(&self, words: &[&str]) -> Range<usize> {
+        self.places(words).next().unwrap_or(0..0)
+    }
+
+    /// The place of the last sequence of these words.
+    pub(crate) fn last_words(&self, words: &[&str]) -> Range<usize> {
+        self.places(words).next_back().unwrap_or(0..0)
+    }
+
+    fn places<'w>(&'w self, words: &'w [&str]) -> impl DoubleEndedIterator<Item = Range<usize>> + 'w {
         let is = |token: &TokenWithSpan, word: &str| matches!(&token.token, Token::Word(found) if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word));
         self.tokens
             .windows(words.len().max(1))
-            .find(|tokens| tokens.iter().zip(words).all(|(token, word)| is(token, word)))
-            .and_then(|tokens| Some(self.offset(tokens.first()?.span.start)..self.offset(tokens.last()?.span.end)))
-            .unwrap_or(0..0)
+            .filter(move |tokens| tokens.iter().zip(words).all(|(token, word)| is(token, word)))
+            .filter_map(|tokens| Some(self.offset(tokens.first()?.span.start)..self.offset(tokens.last()?.span.end)))
     }
 
     /// What a parser's error says, at its place.

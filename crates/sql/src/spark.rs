@@ -12,7 +12,7 @@ use crate::diagnostic::Diagnostic;
 use crate::expression::Expression;
 use crate::kernel::number_text;
 use crate::lower::NORMALIZE;
-use crate::plan::{Aggregate, Emit, Query, Window};
+use crate::plan::{Aggregate, Branch, Emit, Query, Window};
 use crate::typed::{Kind, Typed};
 use crate::types;
 
@@ -22,27 +22,63 @@ pub const OWN_PREFIX: &str = "__ts_";
 /// What of a query Apache Spark would not compute as the local engine does: each with its place, the reason and what to write instead.
 /// Patterns aren't looked at, since they run in Tillstream's own stage.
 pub fn refusals(query: &Query) -> Vec<Diagnostic> {
-    let Query { options, joins, row_schema, filter, aggregate, having, output, pattern, .. } = query;
-    if pattern.is_some() {
+    if query.pattern.is_some() {
         return Vec::new();
     }
-    let mut found = Vec::new();
-    let grouped = aggregate.iter().flat_map(|aggregate| {
-        let arguments = aggregate.calls.iter().flat_map(|call| call.argument.iter().chain(&call.order));
-        aggregate.keys.iter().map(|(_, key)| key).chain(arguments)
-    });
-    let of_joins = joins.iter().flat_map(|join| join.stream_keys.iter().chain(&join.as_of));
-    let expressions = output.iter().map(|(_, value)| value).chain(of_joins).chain(filter).chain(grouped).chain(having);
-    found.extend(expressions.flat_map(refusals_of));
-    found.extend(aggregate.iter().flat_map(|aggregate| refusals_of_sessions(aggregate, options.emit)));
-    let names = row_schema.fields().iter().map(|field| field.name()).chain(output.iter().map(|(name, _)| name));
-    if let Some(name) = names.into_iter().find(|name| name.starts_with(OWN_PREFIX)) {
-        let message = format!("the column `{name}` begins with {OWN_PREFIX} as Tillstream's own do on Apache Spark");
-        found.push(Diagnostic::new(0..0, message).with_help("give it another name"));
-    }
+    let mut found: Vec<Diagnostic> = query.branches.iter().flat_map(refusals_of_branch).collect();
+    found.extend(refusals_of_several(query));
+    let aggregates = query.inner.iter().map(|inner| &inner.aggregate).chain(&query.aggregate);
+    found.extend(aggregates.flat_map(|aggregate| refusals_of_grouping(aggregate, query.options.emit)));
+    let results = query.output.iter().map(|(_, value)| value).chain(&query.having);
+    found.extend(results.flat_map(refusals_of));
+    found.extend(query.output.iter().filter_map(|(name, _)| own_name(name)));
     found.sort_by_key(|diagnostic| diagnostic.span.start);
     found.dedup();
     found
+}
+
+/// Queries that read more than one topic, or group twice.
+fn refusals_of_several(query: &Query) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let refuse = |span, what: &str, why: &str| {
+        Diagnostic::new(span, format!("{what} computed on Apache Spark yet: {why}")).with_help("use `engine: local`")
+    };
+    let one_topic = "a query there reads one topic";
+    let second = query.branches.get(1).and_then(|branch| branch.columns.as_ref()?.first());
+    if let Some((_, value)) = second {
+        found.push(refuse(value.tree().span.clone(), "UNION ALL isn't", one_topic));
+    }
+    for (left, _) in query.branches.iter().filter_map(|branch| branch.stream_join.as_ref()?.keys.first()) {
+        found.push(refuse(left.tree().span.clone(), "joins of two streams aren't", one_topic));
+    }
+    if let (Some(_), Some(Window::Fixed(window))) =
+        (&query.inner, query.aggregate.as_ref().and_then(|aggregate| aggregate.window.as_ref()))
+    {
+        found.push(refuse(window.time.tree().span.clone(), "windows over windows aren't", "a query there groups once"));
+    }
+    found
+}
+
+fn refusals_of_branch(branch: &Branch) -> Vec<Diagnostic> {
+    let shared = branch.columns.iter().flatten().map(|(_, value)| value);
+    let of_joins = branch.joins.iter().flat_map(|join| join.stream_keys.iter().chain(&join.as_of));
+    let mut found: Vec<Diagnostic> = shared.chain(of_joins).chain(&branch.filter).flat_map(refusals_of).collect();
+    found.extend(branch.row_schema.fields().iter().filter_map(|field| own_name(field.name())));
+    found
+}
+
+fn refusals_of_grouping(aggregate: &Aggregate, emit: Emit) -> Vec<Diagnostic> {
+    let arguments = aggregate.calls.iter().flat_map(|call| call.argument.iter().chain(&call.order));
+    let mut found: Vec<Diagnostic> =
+        aggregate.keys.iter().map(|(_, key)| key).chain(arguments).flat_map(refusals_of).collect();
+    found.extend(refusals_of_sessions(aggregate, emit));
+    found
+}
+
+/// A column whose name is one of those that are added on Apache Spark.
+fn own_name(name: &str) -> Option<Diagnostic> {
+    let message = format!("the column `{name}` begins with {OWN_PREFIX} as Tillstream's own do on Apache Spark");
+    name.starts_with(OWN_PREFIX).then(|| Diagnostic::new(0..0, message).with_help("give it another name"))
 }
 
 /// What of one expression Apache Spark would not compute as the local engine does.

@@ -96,8 +96,9 @@ impl OnSpark {
         references: &BTreeMap<String, spark::print::ReferenceRows>,
     ) -> Result<Vec<Row>> {
         let lost = || Error::Internal(format!("query {} reads no stream", result.query.name));
-        let stream = pipeline.stream(&result.query.stream).ok_or_else(lost)?;
-        let settings = pipeline.project().stream(&result.query.stream).ok_or_else(lost)?;
+        let name = result.query.streams().first().copied().ok_or_else(lost)?;
+        let stream = pipeline.stream(name).ok_or_else(lost)?;
+        let settings = pipeline.project().stream(name).ok_or_else(lost)?;
         let rows = record_rows(&pipeline.accepted(stream))?;
         let read = Read::Records { rows, watermark_us: pipeline.watermark_us(&stream.name) };
         let world = pipeline.world().with_empty_log();

@@ -275,9 +275,9 @@ impl<'p> TestPipeline<'p> {
         self.tables.iter_mut().find(|table| table.name == query)
     }
 
-    /// The stream that a query or a pattern reads.
-    pub(crate) fn stream_of(&self, query: &str) -> Option<String> {
-        self.project.query(query).map(|query| query.stream.clone())
+    /// The query or pattern of this name.
+    pub(crate) fn query(&self, name: &str) -> Option<&'p sql::Query> {
+        self.project.query(name).map(|query| &**query)
     }
 
     /// The accepted records of a stream, with their raw positions.

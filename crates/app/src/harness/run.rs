@@ -138,18 +138,21 @@ fn expect(
         Target::Validated(stream) => pipeline.validated(stream)?,
         Target::Rejected => pipeline.rejected()?,
     };
-    let stream = match &expectation.target {
-        Target::Table(query) | Target::Emitted(query) => pipeline.stream_of(query),
-        Target::Validated(stream) => Some(stream.clone()),
-        Target::Rejected => None,
-    };
     for row in &mut actual {
         // What a pattern gave up is of the pattern's stream.
-        let of_pattern = match rows::value(row, "pattern") {
-            Some(Cell::Text(pattern)) if stream.is_none() => pipeline.stream_of(pattern),
+        let pattern = match rows::value(row, "pattern") {
+            Some(Cell::Text(pattern)) => pipeline.query(pattern),
             _ => None,
         };
-        places.translate(stream.as_deref().or(of_pattern.as_deref()), row);
+        match &expectation.target {
+            Target::Table(name) | Target::Emitted(name) => {
+                if let Some(query) = pipeline.query(name).or(pattern) {
+                    places.translate_result(query, row);
+                }
+            }
+            Target::Validated(stream) => places.translate(Some(stream), row),
+            Target::Rejected => places.translate(None, row),
+        }
     }
     outcome.failures.extend(compare(expectation, actual));
     Ok(())

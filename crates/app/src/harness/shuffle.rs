@@ -12,6 +12,7 @@ use model::clock::seeded;
 use project::Project;
 use project::testfile::{Cell, StepKind, TestCase};
 use rand::seq::IteratorRandom as _;
+use sql::Query;
 
 use crate::error::Result;
 use crate::harness::Options;
@@ -35,16 +36,29 @@ impl Places {
             (None, Some(Cell::Text(stream))) => stream.clone(),
             _ => return,
         };
-        let of_results: &[&str] = &[sql::SOURCE_OFFSET, sql::FIRST_OFFSET, sql::LAST_OFFSET];
-        for (partition, offsets) in
-            [("partition", ["offset", "first_offset"].as_slice()), (sql::SOURCE_PARTITION, of_results)]
-        {
-            let Some(Cell::Number { unscaled: partition, .. }) = rows::value(row, partition).cloned() else { continue };
-            for (_, value) in row.iter_mut().filter(|(name, _)| offsets.contains(&name.as_str())) {
-                if let Cell::Number { unscaled, .. } = value {
-                    let place = (named.clone(), partition, *unscaled);
-                    *unscaled = self.original.get(&place).copied().unwrap_or(*unscaled);
-                }
+        self.renumber(&named, "partition", &["offset", "first_offset"], row);
+        self.renumber(&named, sql::SOURCE_PARTITION, &[sql::SOURCE_OFFSET, sql::FIRST_OFFSET, sql::LAST_OFFSET], row);
+    }
+
+    /// As [`Places::translate`], for a result of a query, whose row may be of one of several streams, or of two.
+    pub(crate) fn translate_result(&self, query: &Query, row: &mut Row) {
+        let number = match rows::value(row, sql::SOURCE_BRANCH) {
+            Some(Cell::Number { unscaled, .. }) => usize::try_from(*unscaled).unwrap_or(0),
+            _ => 0,
+        };
+        let Some(branch) = query.branches.get(number) else { return };
+        self.translate(Some(&branch.stream), row);
+        if let Some(join) = &branch.stream_join {
+            self.renumber(&join.stream, sql::JOINED_PARTITION, &[sql::JOINED_OFFSET], row);
+        }
+    }
+
+    fn renumber(&self, stream: &str, partition: &str, offsets: &[&str], row: &mut Row) {
+        let Some(Cell::Number { unscaled: partition, .. }) = rows::value(row, partition).cloned() else { return };
+        for (_, value) in row.iter_mut().filter(|(name, _)| offsets.contains(&name.as_str())) {
+            if let Cell::Number { unscaled, .. } = value {
+                let place = (stream.to_owned(), partition, *unscaled);
+                *unscaled = self.original.get(&place).copied().unwrap_or(*unscaled);
             }
         }
     }

@@ -122,7 +122,7 @@ fn read_by(
     validated: &BTreeMap<TopicPartition, i64>,
 ) -> BTreeMap<TopicPartition, i64> {
     let is_own = |result: &&ResultTopic| result.is_pattern() == (stage == Stage::Patterns);
-    let read: Vec<&str> = pipeline.results.iter().filter(is_own).map(|result| result.query.stream.as_str()).collect();
+    let read: Vec<&str> = pipeline.results.iter().filter(is_own).flat_map(|result| result.query.streams()).collect();
     let topics = pipeline.streams.iter().filter(|stream| read.contains(&stream.name.as_str()));
     let topics: Vec<&str> = topics.map(|stream| stream.topics.validated.as_str()).collect();
     let own = validated.iter().filter(|(partition, _)| topics.contains(&&*partition.topic));

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use crate::error::Result;
 use crate::run::context::Context;
 use crate::run::door::{self, Door};
-use crate::run::generations::{Generations, Run, stream_of};
+use crate::run::generations::{Generations, Run, first_stream};
 use crate::run::load::Load;
 use crate::run::patterns::{self, PatternPlan, PatternsStage};
 use crate::run::peers::{Database, Peers};
@@ -391,7 +391,7 @@ pub(crate) fn lay_out_in_memory(
     }
     let mut results = Vec::new();
     for query in &project.queries {
-        let partitions = stream_of(project, query)?.partitions;
+        let partitions = first_stream(project, query)?.partitions;
         results.push(ResultTopic::of(prefix, Run::first(query.clone()), partitions)?);
     }
     results.extend(pattern_limits(project, prefix)?.map(|(_, limits)| limits));
@@ -402,7 +402,7 @@ pub(crate) fn lay_out_in_memory(
 fn pattern_limits<'p>(project: &'p Project, prefix: &str) -> Result<Option<(&'p Stream, ResultTopic)>> {
     let Some(pattern) = project.queries.iter().find(|query| query.pattern.is_some()) else { return Ok(None) };
     let result = ResultTopic::of(prefix, Run::first(Arc::new(project::pattern_limits::query())), 1)?;
-    Ok(Some((stream_of(project, pattern)?, result)))
+    Ok(Some((first_stream(project, pattern)?, result)))
 }
 
 /// Settles the generations of queries and patterns, and makes the topics of those that run.
@@ -414,7 +414,7 @@ fn lay_out_results(project: &Project, context: &Context, generations: &Generatio
     generations.take_over_at_once(&mut results, at_once)?;
     let mut specs = Vec::new();
     for result in &results {
-        let stream = stream_of(project, &result.query)?;
+        let stream = first_stream(project, &result.query)?;
         specs.push(result.spec(i32::from(stream.replication), &topic_config(stream)));
     }
     if let Some((stream, limits)) = pattern_limits(project, prefix)? {
@@ -529,7 +529,7 @@ fn of_queries(results: &[ResultTopic]) -> Vec<ResultTopic> {
 
 /// The streams that these results are made from.
 pub(crate) fn streams_of(streams: &[PipelineStream], results: &[ResultTopic]) -> Vec<ProcessStream> {
-    let read = streams.iter().filter(|stream| results.iter().any(|result| result.query.stream == stream.name));
+    let read = streams.iter().filter(|stream| results.iter().any(|result| result.query.reads(&stream.name)));
     let stream = |stream: &PipelineStream| ProcessStream {
         name: stream.name.clone(),
         topics: stream.topics.clone(),

@@ -126,7 +126,11 @@ fn comment(query: &Query) -> String {
         .map(|line| line.trim_start_matches('-').trim())
         .filter(|line| !line.is_empty())
         .collect();
-    if lines.is_empty() { format!("Result of the query {} over {}", query.name, query.stream) } else { lines.join(" ") }
+    if lines.is_empty() {
+        format!("Result of the query {} over {}", query.name, query.streams().join(" and "))
+    } else {
+        lines.join(" ")
+    }
 }
 
 /// Writes emissions to a result topic.

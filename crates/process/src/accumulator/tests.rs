@@ -14,7 +14,8 @@ fn update(accumulator: &mut dyn Accumulator, column: &ArrayRef, rows: std::ops::
     let orders: ArrayRef = Arc::new((0..column.len()).map(|row| ORDERS[row % ORDERS.len()]).collect::<Int64Array>());
     let times: Vec<i64> = (0..column.len() as i64).map(|row| row * 7 % 5).collect();
     let offsets: Vec<i64> = (0..column.len() as i64).collect();
-    let places = Places { times_us: &times[rows.clone()], partition: 1, offsets: &offsets[rows.clone()] };
+    let places =
+        Places { times_us: &times[rows.clone()], partition: 1, offsets: &offsets[rows.clone()], ..Places::default() };
     let (argument, order) = (column.slice(rows.start, rows.len()), orders.slice(rows.start, rows.len()));
     let input = Input { argument: Some(&argument), order: Some(&order), places: &places };
     accumulator.update(&input, groups).unwrap();

@@ -23,7 +23,7 @@ impl PatternOperator {
             return Err(Cause::StateFull { bytes, bytes_max });
         }
         self.metrics.rows_in += batch.num_rows() as u64;
-        let (batch, kept) = match &self.query.filter {
+        let (batch, kept) = match self.query.branches.first().and_then(|branch| branch.filter.as_ref()) {
             None => (batch.clone(), None),
             Some(filter) => {
                 let mask = truths(&filter.evaluate(batch)?);

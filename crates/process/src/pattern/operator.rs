@@ -74,10 +74,11 @@ impl PatternOperator {
         let fields: std::result::Result<Vec<_>, _> =
             query.identity.iter().map(|name| query.schema.field_with_name(name).cloned()).collect();
         let identity_schema = Arc::new(Schema::new(fields?));
+        let rows = query.branches.first().ok_or_else(|| Cause::Plan("it reads no stream".into()))?;
         let types: std::result::Result<Vec<_>, _> = pattern
             .partition_by
             .iter()
-            .map(|name| query.row_schema.field_with_name(name).map(|field| field.data_type().clone()))
+            .map(|name| rows.row_schema.field_with_name(name).map(|field| field.data_type().clone()))
             .collect();
         let codec = KeyCodec::new(types?)?;
         let starts =
@@ -86,7 +87,7 @@ impl PatternOperator {
         Ok(Self {
             identity_schema,
             fingerprint: super::snapshot::fingerprint(query, options.generation),
-            store: RowStore::new(Arc::clone(&query.row_schema)),
+            store: RowStore::new(Arc::clone(&rows.row_schema)),
             batch_keys: codec.keys(),
             codec,
             keys: KeyTable::default(),

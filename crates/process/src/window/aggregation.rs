@@ -38,6 +38,8 @@ pub(crate) struct WindowAggregation {
     pub(super) saved: SavedParts,
     /// The window that is being read through from the disk to be published.
     pub(super) closing: Option<Closing>,
+    /// Windows that start here or before may have been published by a drain that this state doesn't know of.
+    pub(super) drained_start_us: Option<i64>,
     scratch: Scratch,
 }
 
@@ -72,6 +74,7 @@ impl WindowAggregation {
             parts_from_groups: usize::MAX,
             saved: SavedParts::default(),
             closing: None,
+            drained_start_us: None,
             scratch,
         })
     }
@@ -104,6 +107,18 @@ impl WindowAggregation {
         bytes_max: usize,
         metrics: &mut Metrics,
     ) -> Result<(), Cause> {
+        self.fold_weighted(rows, None, partition, bytes_max, metrics)
+    }
+
+    /// As [`fold`](Self::fold), for rows that stand for several accepted rows each.
+    pub(super) fn fold_weighted(
+        &mut self,
+        rows: &RecordBatch,
+        weights: Option<&[u64]>,
+        partition: i32,
+        bytes_max: usize,
+        metrics: &mut Metrics,
+    ) -> Result<(), Cause> {
         let (rows, time) = self.plan.timed(rows, metrics)?;
         if rows.num_rows() == 0 {
             return Ok(());
@@ -116,7 +131,7 @@ impl WindowAggregation {
         self.refuse_late(&rows, partition)?;
         let keys = self.plan.key_columns(&rows)?;
         self.plan.codec.encode(&keys, rows.num_rows(), &mut self.scratch.keys)?;
-        self.scratch.groups.assign(&self.scratch.panes, &self.scratch.keys)?;
+        self.scratch.groups.assign(&self.scratch.panes, &self.scratch.keys, weights)?;
         let Scratch { groups, partials, .. } = &mut self.scratch;
         self.plan.fold_batch(&rows, &Places::of(&rows, partition, times), &groups.of_row, groups.len(), partials)?;
         if self.spill.is_none() {
@@ -217,6 +232,16 @@ impl WindowAggregation {
     /// Moves the watermark; it never goes back.
     pub(crate) fn advance(&mut self, watermark_us: i64) {
         self.watermark_us = Some(self.watermark_us.map_or(watermark_us, |present| present.max(watermark_us)));
+    }
+
+    /// Says that windows were published by a drain whose state is gone: what HAVING refuses of them in the end is deleted.
+    pub(super) fn doubt(&mut self, last_start_us: Option<i64>) {
+        self.drained_start_us = self.drained_start_us.max(last_start_us);
+    }
+
+    /// Start of the last window.
+    pub(super) fn last_start_us(&self) -> Option<i64> {
+        self.windows.last_key_value().map(|(start_us, _)| *start_us)
     }
 
     /// Whether rows may come that were published before.

@@ -42,16 +42,56 @@ enum Then {
 }
 
 impl WindowAggregation {
+    /// The groups of windows that are closed, with the accepted rows behind each; the windows are dropped. None of them is on the disk.
+    pub(super) fn take_closed(&mut self) -> Result<Option<(RecordBatch, Vec<u64>)>, Cause> {
+        let is_closed = |start_us: &i64| self.assign.is_closed(*start_us, self.watermark_us);
+        let closed: Vec<i64> = self.windows.keys().copied().filter(is_closed).collect();
+        let groups = self.groups_of(&closed)?;
+        for start_us in closed {
+            if let Some(window) = self.windows.remove(&start_us) {
+                self.window_bytes -= window.counted_bytes;
+            }
+        }
+        Ok(groups)
+    }
+
+    /// The groups of all windows as they are now.
+    pub(super) fn open_groups(&self) -> Result<Option<(RecordBatch, Vec<u64>)>, Cause> {
+        self.groups_of(&self.windows.keys().copied().collect::<Vec<_>>())
+    }
+
+    fn groups_of(&self, starts: &[i64]) -> Result<Option<(RecordBatch, Vec<u64>)>, Cause> {
+        let windows = starts.iter().filter_map(|start_us| Some((*start_us, self.windows.get(start_us)?)));
+        let parts: Vec<Part> = windows
+            .clone()
+            .map(|(start_us, window)| Part { start_us, groups: window.all(), is_final: true, then: Then::Stays })
+            .collect();
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let rows = windows.flat_map(|(_, window)| window.rows.iter().copied()).collect();
+        Ok(Some((self.grouped(&parts)?, rows)))
+    }
+
     /// Publishes windows that are closed and, with `emit: changes`, what changed in the others. `drain` publishes the latter in any case.
     /// What is left for the next call isn't empty.
     pub(crate) fn emit(&mut self, drain: bool, empty: Emission, metrics: &mut Metrics) -> Result<Emission, Cause> {
+        self.publish_next(drain || self.plan.emit == Emit::Changes, &empty, metrics)
+    }
+
+    /// Publishes windows that are closed alone. What is left for the next call isn't empty.
+    pub(super) fn emit_closed(&mut self, empty: &Emission, metrics: &mut Metrics) -> Result<Emission, Cause> {
+        self.publish_next(false, empty, metrics)
+    }
+
+    fn publish_next(&mut self, publish_open: bool, empty: &Emission, metrics: &mut Metrics) -> Result<Emission, Cause> {
         loop {
             self.make_room()?;
-            let parts = self.parts(drain || self.plan.emit == Emit::Changes, metrics)?;
+            let parts = self.parts(publish_open, metrics)?;
             if parts.is_empty() {
-                return Ok(empty);
+                return Ok(empty.clone());
             }
-            let emission = self.publish(&parts, &empty, metrics)?;
+            let emission = self.publish(&parts, empty, metrics)?;
             // HAVING may have refused all of it.
             if !emission.is_empty() {
                 return Ok(emission);
@@ -171,9 +211,10 @@ impl WindowAggregation {
                 let flags = &mut window.flags[at];
                 let is_visible = *flags & flag::VISIBLE != 0;
                 // Before a restart the group may have been published with rows that are yet to come again.
-                let is_doubtful = !passes && !is_visible && self.is_replaying;
+                let was_drained = self.drained_start_us >= Some(part.start_us);
+                let is_doubtful = !passes && !is_visible && (self.is_replaying || was_drained);
                 *flags = (*flags & !(flag::CHANGED | flag::VISIBLE)) | flag::UNSAVED;
-                if is_doubtful && !part.is_final {
+                if is_doubtful && self.is_replaying && !part.is_final {
                     *flags |= flag::DOUBTFUL;
                 }
                 let is_deleted = !passes && (is_visible || (is_doubtful && part.is_final));

@@ -34,8 +34,8 @@ fn with_pane(hash: u64, pane_us: i64) -> u64 {
 }
 
 impl BatchGroups {
-    /// Numbers the groups of a batch.
-    pub(super) fn assign(&mut self, panes: &[i64], keys: &Keys) -> Result<(), Cause> {
+    /// Numbers the groups of a batch. `weights` are the accepted rows behind each row; one if there are none.
+    pub(super) fn assign(&mut self, panes: &[i64], keys: &Keys, weights: Option<&[u64]>) -> Result<(), Cause> {
         let Self { index, groups, of_row, .. } = self;
         index.clear();
         groups.clear();
@@ -47,14 +47,15 @@ impl BatchGroups {
                 let group = &groups[*group as usize];
                 group.hash == hash && group.pane_us == *pane && keys.get(group.first_row) == keys.get(row)
             };
+            let rows = weights.map_or(1, |weights| weights.get(row).copied().unwrap_or(1));
             if let Some(group) = index.find(hash, is_same).copied() {
-                groups[group as usize].rows += 1;
+                groups[group as usize].rows += rows;
                 of_row.push(group);
                 continue;
             }
             let group =
                 u32::try_from(groups.len()).map_err(|_| Cause::Batch("it has more than 4294967295 groups".into()))?;
-            groups.push(Group { hash, pane_us: *pane, first_row: row, rows: 1 });
+            groups.push(Group { hash, pane_us: *pane, first_row: row, rows });
             index.insert_unique(hash, group, |other| groups[*other as usize].hash);
             of_row.push(group);
         }
@@ -95,7 +96,7 @@ impl BatchGroups {
         self.groups[group as usize].first_row
     }
 
-    /// Rows in the group.
+    /// Accepted rows in the group.
     pub(super) fn rows(&self, group: u32) -> u64 {
         self.groups[group as usize].rows
     }

@@ -2,6 +2,7 @@
 
 mod aggregation;
 mod assign;
+mod chain;
 mod emit;
 mod groups;
 mod key_table;
@@ -13,6 +14,11 @@ mod spill;
 mod table;
 
 pub(crate) use aggregation::WindowAggregation;
+pub(crate) use chain::ChainedAggregation;
 pub(crate) use plan::Plan;
 pub(crate) use session::SessionAggregation;
 pub(crate) use table::group_bytes_max;
+
+/// Layout of a query's section in a snapshot. The first had no groups in doubt, the second had each window in one piece, the third no
+/// parts beside it, the fourth no drains in doubt.
+pub(crate) const SNAPSHOT_VERSION: u32 = 5;

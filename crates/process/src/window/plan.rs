@@ -32,6 +32,27 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// The grouping whose groups are rows for another one. It publishes nothing itself.
+    pub(crate) fn inner(aggregate: &sql::Aggregate, generation: u32) -> Result<Self, Cause> {
+        let window = aggregate.window.as_ref().ok_or_else(|| Cause::Plan("grouping without a window".into()))?;
+        let types = aggregate.keys.iter().map(|(_, key)| key.data_type().clone()).collect();
+        let nothing: SchemaRef = Arc::new(arrow_schema::Schema::empty());
+        Ok(Self {
+            generation,
+            emit: Emit::Final,
+            time: window.time().clone(),
+            keys: aggregate.keys.iter().map(|(_, key)| key.clone()).collect(),
+            codec: KeyCodec::new(types)?,
+            calls: aggregate.calls.clone(),
+            grouped_schema: Arc::clone(&aggregate.grouped_schema),
+            having: None,
+            output: Vec::new(),
+            schema: Arc::clone(&nothing),
+            identity: Vec::new(),
+            identity_schema: nothing,
+        })
+    }
+
     pub(crate) fn new(query: &Query, identity_schema: &SchemaRef, generation: u32) -> Result<Self, Cause> {
         let aggregate = query.aggregate.as_ref().ok_or_else(|| Cause::Plan("it has no aggregate".into()))?;
         let window = aggregate.window.as_ref().ok_or_else(|| Cause::Plan("grouping without a window".into()))?;

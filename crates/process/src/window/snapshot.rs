@@ -26,6 +26,7 @@ impl WindowAggregation {
             return Err(Cause::Internal("it was saved before all of an emission was taken".into()));
         }
         writer.optional_i64(self.watermark_us);
+        writer.optional_i64(self.drained_start_us);
         let (_, groups) = self.held();
         let parts = parts.filter(|_| usize::try_from(groups).is_ok_and(|groups| groups >= self.parts_from_groups));
         match parts {
@@ -71,6 +72,7 @@ impl WindowAggregation {
         parts: Option<&dyn PartStore>,
     ) -> Result<(), Cause> {
         let watermark_us = reader.optional_i64()?;
+        let drained_start_us = if version > 4 { reader.optional_i64()? } else { None };
         let mut names = Vec::new();
         if version > 3 {
             for _ in 0..reader.count(size_of::<u64>())? {
@@ -99,7 +101,7 @@ impl WindowAggregation {
             self.load_part(&parts.ok_or_else(missing)?.part(name)?, version)?;
         }
         self.saved = SavedParts::restored(names);
-        self.watermark_us = watermark_us;
+        (self.watermark_us, self.drained_start_us) = (watermark_us, drained_start_us);
         Ok(())
     }
 

@@ -74,14 +74,15 @@ pub(crate) fn merchants(version: u64, first_category: &str) -> Arc<ReferenceData
     Arc::new(ReferenceData::new("merchants", version, batch, vec!["merchant_id".into()]).unwrap())
 }
 
+fn stream(name: &str) -> (String, StreamTable) {
+    (name.into(), StreamTable { schema: stream_schema(), event_time: "event_time".into(), key: "account".into() })
+}
+
 pub(crate) fn operator_with(text: &str, options: OperatorOptions) -> QueryOperator {
     let merchants = merchants(1, "food");
     let catalog = Catalog {
-        streams: [(
-            "payments".into(),
-            StreamTable { schema: stream_schema(), event_time: "event_time".into(), key: "account".into() },
-        )]
-        .into(),
+        // Logins have the columns of payments.
+        streams: ["payments", "logins"].map(stream).into(),
         references: [(
             "merchants".into(),
             ReferenceTable { schema: merchants.batch().schema(), key: vec!["merchant_id".into()], has_validity: false },
@@ -105,7 +106,7 @@ pub(crate) fn operator(text: &str) -> QueryOperator {
 /// Pushes rows of partition 0 with offsets from 0.
 pub(crate) fn push(operator: &mut QueryOperator, payments: &[Payment]) {
     let offsets: Vec<i64> = (0..).take(payments.len()).collect();
-    operator.push(&batch(payments), &Source { partition: 0, raw_offsets: &offsets }).unwrap();
+    operator.push(&batch(payments), &Source { stream: "payments", partition: 0, raw_offsets: &offsets }).unwrap();
 }
 
 pub(crate) fn save(operator: &mut QueryOperator) -> Vec<u8> {

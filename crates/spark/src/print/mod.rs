@@ -22,7 +22,7 @@ use arrow_array::RecordBatch;
 use md5::Digest as _;
 use spark_connect_proto::Relation;
 use sql::spark::OWN_PREFIX;
-use sql::{Emit, Query};
+use sql::{Branch, Emit, Query};
 
 pub use records::record_rows;
 pub use sink::{Sink, as_rows, batch_write, stream_write};
@@ -103,7 +103,7 @@ pub fn digest(
 ) -> Result<String> {
     let mut digest = md5::Md5::new();
     digest.update(format!("{}{source:?}{read:?}{sink:?}{settings}", query.describe()));
-    for table in query.joins.iter().filter_map(|join| references.get(&join.reference)) {
+    for table in query.references().filter_map(|joined| references.get(joined)) {
         digest.update(to_arrow_stream(&table.rows)?);
         digest.update(format!("{:?}", table.valid_us));
     }
@@ -127,11 +127,8 @@ pub fn print(
         name,
         text,
         options,
-        stream: _,
-        input_columns,
-        joins,
-        row_schema,
-        filter,
+        branches,
+        inner: _,
         aggregate,
         having,
         output,
@@ -151,6 +148,12 @@ pub fn print(
         let reason = format!("line {line}, column {column}: {}{help}", refusal.message);
         return Err(Error::Plan { query: name.clone(), reason });
     }
+    let [Branch { stream: _, input_columns, stream_join: None, joins, row_schema, filter, columns: None }] =
+        branches.as_slice()
+    else {
+        let reason = "it reads several streams, which isn't done on Spark".to_owned();
+        return Err(Error::Plan { query: name.clone(), reason });
+    };
     let fields = row_schema.fields().iter().take(input_columns.len()).cloned().collect::<Vec<_>>();
     let mut rows = source::rows(source, &fields, read)?;
     for (number, join) in joins.iter().enumerate() {

@@ -67,6 +67,9 @@ impl Binder<'_> {
                 format!("put {name}(…) into GROUP BY, and use {name}.start and {name}.end"),
             );
         }
+        if name == "window_time" {
+            return self.inner_window_time(function, span);
+        }
         if aggregate::is_aggregate(&name) {
             return self.aggregate(&name, function, span);
         }

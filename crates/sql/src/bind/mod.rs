@@ -16,7 +16,7 @@ use sqlparser::ast::{self, CaseWhen, CastKind, Expr, Ident, Spanned as _};
 
 pub(crate) use aggregate::Call;
 pub(crate) use pattern::{DraftKind, PatternScope, RowDraft, ValueDraft};
-pub(crate) use window::{WindowKind, WindowShape, as_window};
+pub(crate) use window::{WindowKind, WindowShape, as_window, window_time};
 
 use crate::diagnostic::Diagnostic;
 use crate::lower::fold;
@@ -80,10 +80,12 @@ pub(crate) struct Binder<'a> {
     pub(crate) catalog: Option<&'a Catalog>,
     /// Queries of WITH by name; `None` for one that is wrong.
     pub(crate) tables: Vec<(String, Option<Relation>)>,
-    /// The event time that windows go by; `None` where the query in FROM gives groups, and for rules.
-    pub(crate) event_time: Option<Typed>,
+    /// The event times that windows go by.
+    pub(crate) event_times: Vec<Typed>,
     /// The window of the query in FROM, if that gives groups.
     pub(crate) inner_window: Option<WindowKind>,
+    /// Whether the columns of SELECT are known by their place alone: it is under UNION ALL and not the first.
+    pub(crate) is_by_place: bool,
     /// Names that SELECT gives, for advice where they aren't known.
     pub(crate) alias_names: Vec<String>,
     /// Names that SELECT gives, with their values: HAVING knows them.
@@ -109,8 +111,9 @@ impl<'a> Binder<'a> {
             window: None,
             catalog: None,
             tables: Vec::new(),
-            event_time: None,
+            event_times: Vec::new(),
             inner_window: None,
+            is_by_place: false,
             alias_names: Vec::new(),
             aliases: Vec::new(),
             pattern: None,

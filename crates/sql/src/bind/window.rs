@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use datafusion_common::ScalarValue;
 use sqlparser::ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 use super::{Binder, Bound, Place};
@@ -49,7 +50,51 @@ pub(crate) fn as_window(expr: &Expr) -> Option<&Function> {
     }
 }
 
+/// `window`, or `x.window` where x is the query in FROM.
+fn is_inner_window(expr: &Expr) -> bool {
+    let ident = match expr {
+        Expr::Identifier(ident) => Some(ident),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        _ => None,
+    };
+    ident.is_some_and(|ident| {
+        ident.value.eq_ignore_ascii_case("window") || ident.value.eq_ignore_ascii_case("session_window")
+    })
+}
+
+/// The event time of an inner query's groups: the last microsecond of their window.
+pub(crate) fn window_time(span: Range<usize>) -> Typed {
+    let end = Typed::column(WINDOW_END, types::timestamp(), false, span.clone());
+    let one = Typed::literal(ScalarValue::Int64(Some(1)), span.clone());
+    let kind = Kind::Kernel(crate::kernel::arithmetic::SUBTRACT, vec![end, one]);
+    Typed { kind, data_type: types::timestamp(), nullable: false, span }
+}
+
 impl Binder<'_> {
+    /// `window_time(window)`: the time of an inner query's groups.
+    pub(super) fn inner_window_time(&mut self, function: &Function, span: Range<usize>) -> Bound {
+        let window = match &function.args {
+            FunctionArguments::List(list) => match list.args.as_slice() {
+                [FunctionArg::Unnamed(FunctionArgExpr::Expr(window))] if is_inner_window(window) => Some(window),
+                _ => None,
+            },
+            _ => None,
+        };
+        match (window, self.inner_window) {
+            (Some(_), Some(WindowKind::Fixed { .. })) => Ok(window_time(span)),
+            (Some(_), Some(WindowKind::Session { .. })) => {
+                let help = "group fixed windows: window(event_time, '1 minute')";
+                self.report(span, "sessions can't be grouped by a further window", help)
+            }
+            _ => {
+                let message = "`window_time` takes the window of a query in FROM";
+                let help = "write FROM (SELECT window, … GROUP BY window(event_time, '1 minute')) AS minutes \
+                            GROUP BY window(window_time(window), '1 hour')";
+                self.report(span, message, help)
+            }
+        }
+    }
+
     /// `start` or `end` of the window, which is called as its function.
     pub(crate) fn window_field(&mut self, name: &str, field: &str, span: Range<usize>) -> Bound {
         if let (None, Some(inner)) = (&self.window, self.inner_window)
@@ -146,21 +191,33 @@ impl Binder<'_> {
     }
 
     fn window_time(&mut self, time: &Expr) -> Bound {
-        let time = self.bind(time)?;
-        if self.inner_window.is_some() {
-            let help = "group once, or group the result where it is read";
-            return self.report(time.span, "groups can't be grouped again yet", help);
+        if is_inner_window(time) && matches!(self.inner_window, Some(WindowKind::Fixed { .. })) {
+            // As in Spark, a window stands for its time.
+            return Ok(window_time(self.span_of(time)));
         }
-        let Some(event_time) = self.event_time.clone() else { return Ok(time) };
-        if time == event_time {
+        let time = self.bind(time)?;
+        if self.event_times.contains(&time) {
             return Ok(time);
         }
-        let message = "windows go by the stream's event time, since its watermark closes them";
-        self.report(
-            time.span,
-            message,
-            format!("write window({event_time}, …); the event time is set in tillstream.yaml"),
-        )
+        let (message, help) = match (self.inner_window, self.event_times.first()) {
+            (Some(WindowKind::Fixed { .. }), _) => (
+                "the time of groups is that of their window",
+                "write window(window_time(window), …), where the inner query selects window".to_owned(),
+            ),
+            (Some(WindowKind::Session { .. }), _) => (
+                "sessions can't be grouped by a further window",
+                "group fixed windows: window(event_time, '1 minute')".to_owned(),
+            ),
+            (None, Some(event_time)) => (
+                "windows go by the stream's event time, since its watermark closes them",
+                format!("write window({event_time}, …); the event time is set in tillstream.yaml"),
+            ),
+            (None, None) => (
+                "windows go by the event time, which the queries of UNION ALL don't have in one column",
+                "select the event time of each in the same column".to_owned(),
+            ),
+        };
+        self.report(time.span, message, help)
     }
 
     fn duration(&mut self, expr: &Expr) -> Bound<i64> {

@@ -19,7 +19,7 @@ use crate::compile::finish;
 use crate::diagnostic::Diagnostic;
 use crate::dialect::Portable;
 use crate::options::{self, Parsed};
-use crate::plan::{Catalog, Emit, Query, SOURCE_OFFSET, SOURCE_PARTITION, StreamTable};
+use crate::plan::{Branch, Catalog, Emit, Query, SOURCE_OFFSET, SOURCE_PARTITION, StreamTable};
 use crate::scope::{Scope, ScopeTable};
 use crate::select::Column;
 use crate::source::Source;
@@ -239,7 +239,7 @@ struct Outer {
 
 fn outer(binder: &mut Binder<'_>, select: &Select, alias: &str, matched: &[Field]) -> Bound<Outer> {
     binder.scope = Scope { tables: vec![ScopeTable::stream(alias, &Schema::new(matched.to_vec()))] };
-    binder.event_time = None;
+    binder.event_times.clear();
     binder.calls.clear();
     if select.distinct.is_some() {
         let span = binder.source.word("DISTINCT");
@@ -356,11 +356,16 @@ fn assemble(name: &str, options: &Parsed, binder: &mut Binder<'_>, bound: Bind<'
         name: name.to_owned(),
         text: binder.source.text.to_owned(),
         options: options.options.clone(),
-        stream: input.stream,
-        input_columns: row_fields.iter().map(|field| field.name().clone()).collect(),
-        joins: Vec::new(),
-        row_schema: Arc::new(Schema::new(row_fields)),
-        filter: input.filter.map(|filter| expression(binder, filter)).transpose()?,
+        branches: vec![Branch {
+            stream: input.stream,
+            input_columns: row_fields.iter().map(|field| field.name().clone()).collect(),
+            stream_join: None,
+            joins: Vec::new(),
+            row_schema: Arc::new(Schema::new(row_fields)),
+            filter: input.filter.map(|filter| expression(binder, filter)).transpose()?,
+            columns: None,
+        }],
+        inner: None,
         aggregate: None,
         having: filter.map(|filter| expression(binder, filter)).transpose()?,
         output,

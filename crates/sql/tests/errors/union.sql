@@ -1,1 +1,1 @@
-SELECT account_id FROM transactions UNION ALL SELECT account_id FROM logins
+SELECT account_id FROM transactions UNION SELECT account_id FROM logins

@@ -113,21 +113,21 @@ impl Generations {
 fn settle(project: &Project, record: &mut Record) -> Result<Vec<Run>> {
     let mut present = Vec::new();
     for query in &project.queries {
-        let stream = stream_of(project, query)?;
-        present.push(Present { query: query.clone(), inputs: inputs(project, query, stream) });
+        let streams = streams_of(project, query)?;
+        present.push(Present { query: query.clone(), inputs: inputs(project, query, &streams) });
     }
     // A text of an earlier day means what it meant then only if the columns that it reads are the same.
     let compile = |name: &str, text: &str, recorded: &str| {
         let query = project.compile(name, text)?;
-        let stream = project.stream(&query.stream)?;
-        (inputs(project, &query, stream) == recorded).then(|| Arc::new(query))
+        let streams = streams_of(project, &query).ok()?;
+        (inputs(project, &query, &streams) == recorded).then(|| Arc::new(query))
     };
     Ok(record.settle(&present, &compile))
 }
 
 fn results(project: &Project, prefix: &str, runs: Vec<Run>) -> Result<Vec<ResultTopic>> {
     let result = |run: Run| {
-        let partitions = stream_of(project, &run.query)?.partitions;
+        let partitions = first_stream(project, &run.query)?.partitions;
         ResultTopic::of(prefix, run, partitions)
     };
     runs.into_iter().map(result).collect()
@@ -140,10 +140,14 @@ fn parse(bytes: Option<&[u8]>) -> Result<Record> {
 
 /// What a query takes its meaning from besides its text: the columns that it reads, what puts its records into partitions, and what finds
 /// the rows that it joins.
-fn inputs(project: &Project, query: &sql::Query, stream: &Stream) -> String {
-    let mut inputs = format!("{}; key {}; {} partitions", query.inputs(), stream.key, stream.partitions);
-    for join in &query.joins {
-        let Some(reference) = project.references.iter().find(|reference| reference.name == join.reference) else {
+fn inputs(project: &Project, query: &sql::Query, streams: &[&Stream]) -> String {
+    let mut inputs = query.inputs();
+    for stream in streams {
+        // Writing to a String can't fail.
+        _ = write!(inputs, "; key {}; {} partitions", stream.key, stream.partitions);
+    }
+    for joined in query.references() {
+        let Some(reference) = project.references.iter().find(|reference| reference.name == joined) else {
             continue;
         };
         let columns = |names: &[&String]| {
@@ -151,7 +155,6 @@ fn inputs(project: &Project, query: &sql::Query, stream: &Stream) -> String {
             known.map(sql::typed_name).collect::<Vec<_>>().join(", ")
         };
         let key = columns(&reference.key.iter().collect::<Vec<_>>());
-        // Writing to a String can't fail.
         _ = write!(inputs, "; {} by {key}", reference.name);
         if let Some(Validity { from, to }) = &reference.validity {
             let until = to.as_ref().map_or_else(|| "the next".to_owned(), |to| columns(&[to]));
@@ -161,6 +164,16 @@ fn inputs(project: &Project, query: &sql::Query, stream: &Stream) -> String {
     inputs
 }
 
-pub(crate) fn stream_of<'a>(project: &'a Project, query: &sql::Query) -> Result<&'a Stream> {
-    project.stream(&query.stream).ok_or_else(|| Error::Internal(format!("query {} reads no stream", query.name)))
+/// The streams that a query reads, in the order in which it names them.
+fn streams_of<'a>(project: &'a Project, query: &sql::Query) -> Result<Vec<&'a Stream>> {
+    query.streams().into_iter().map(|name| project.stream(name).ok_or_else(|| reads_nothing(query))).collect()
+}
+
+/// The first stream that a query reads, as which its result topic is laid out.
+pub(crate) fn first_stream<'a>(project: &'a Project, query: &sql::Query) -> Result<&'a Stream> {
+    streams_of(project, query)?.first().copied().ok_or_else(|| reads_nothing(query))
+}
+
+fn reads_nothing(query: &sql::Query) -> Error {
+    Error::Internal(format!("query {} reads no stream", query.name))
 }

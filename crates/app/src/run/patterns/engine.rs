@@ -93,9 +93,10 @@ impl PatternEngine {
                 let run = self.partitions.iter().find(|run| run.id == PartitionId { stream: at, number });
                 run.and_then(PartitionRun::first_taken).unwrap_or(Taken::NOTHING)
             });
-            let readers = self.plan.results.iter().filter(|result| result.query.stream == stream.name);
-            let columns: BTreeSet<&String> = readers.flat_map(|result| &result.query.input_columns).collect();
-            self.inputs.push(StreamInput::of(stream, columns.into_iter().cloned().collect(), taken.collect())?);
+            let results = self.plan.results.iter();
+            let columns: BTreeSet<&str> = results.flat_map(|result| result.query.columns_of(&stream.name)).collect();
+            let columns = columns.into_iter().map(str::to_owned).collect();
+            self.inputs.push(StreamInput::of(stream, columns, taken.collect())?);
         }
         Ok(())
     }

@@ -99,12 +99,13 @@ impl PatternsStage {
     pub(crate) fn split(self) -> Vec<Self> {
         let (filling, others): (Vec<_>, Vec<_>) =
             self.plan.results.iter().cloned().partition(|result| result.role == Role::Filling);
-        let leads = |result: &ResultTopic| !others.iter().any(|other| other.query.stream == result.query.stream);
+        let is_read_by_others = |stream: &str| others.iter().any(|other| other.query.reads(stream));
+        let leads = |result: &ResultTopic| !result.query.streams().into_iter().any(is_read_by_others);
         let filling: Vec<_> =
             filling.into_iter().map(|result| (filler(&result), leads(&result), vec![result])).collect();
         let all = std::iter::once((NAME.to_owned(), true, others)).chain(filling);
         let stage = |(name, leads, results): (String, bool, Vec<ResultTopic>)| {
-            let is_read = |stream: &&ProcessStream| results.iter().any(|result| result.query.stream == stream.name);
+            let is_read = |stream: &&ProcessStream| results.iter().any(|result| result.query.reads(&stream.name));
             let streams = self.plan.streams.iter().filter(is_read).cloned().collect();
             let group = self.group.as_ref().map(|group| match name == NAME {
                 true => group.clone(),

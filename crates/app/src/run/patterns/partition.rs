@@ -51,7 +51,7 @@ impl PartitionRun {
     pub(crate) fn new(plan: &PatternPlan, id: PartitionId) -> Result<Self> {
         let name = plan.streams.get(id.stream).map_or("", |stream| stream.name.as_str());
         let mut patterns = Vec::new();
-        for (result, topic) in plan.results.iter().enumerate().filter(|(_, topic)| topic.query.stream == name) {
+        for (result, topic) in plan.results.iter().enumerate().filter(|(_, topic)| topic.query.reads(name)) {
             let options = PatternOptions {
                 generation: topic.generation,
                 partition: id.number,

@@ -171,7 +171,7 @@ mod tests {
                 parts_from_groups: usize::MAX,
             };
             let mut query = QueryRun::new(&plan, &MemorySchemas::default(), &result).unwrap();
-            query.taken = vec![Taken { next_offset: offset, last_raw_offset: offset - 1 }];
+            query.inputs[0].taken = vec![Taken { next_offset: offset, last_raw_offset: offset - 1 }];
             vec![query]
         }
 
@@ -214,7 +214,7 @@ mod tests {
             let mut filling = world.open(FILLER);
             let mut queries = world.query_at(&filling, 0);
             filling.begin(&mut queries, &ends(0)).unwrap();
-            queries[0].taken = vec![Taken { next_offset: 10, last_raw_offset: 9 }];
+            queries[0].inputs[0].taken = vec![Taken { next_offset: 10, last_raw_offset: 9 }];
             world.offer(2);
             filling.take_changes(&mut queries).unwrap();
             world.snapshots.save(FILLER, world.snapshots.current_epoch(FILLER).unwrap(), 1, b"state").unwrap();

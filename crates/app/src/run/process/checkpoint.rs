@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use model::TopicId;
 use state::{CodecError, PartStore, SnapshotReader, SnapshotWriter};
 
-use super::queries::{QueryRun, Taken};
+use super::queries::{QueryInput, QueryRun, Taken};
 use crate::error::{Error, Result};
 use crate::run::positions::Stand;
 
 /// Section with the ids of the topics that the positions mean.
 pub(crate) const TOPICS: &str = "topics";
 const TOPICS_VERSION: u32 = 1;
-const POSITIONS_VERSION: u32 = 1;
+/// In the first, queries had one stream, which wasn't named.
+const POSITIONS_VERSION: u32 = 2;
 
 fn section(query: &QueryRun) -> String {
     format!("positions of {}", query.result.name())
@@ -39,11 +40,13 @@ pub(crate) fn write(
     for query in queries.iter_mut() {
         let (name, print) = (section(query), fingerprint(query));
         writer.section(&name, POSITIONS_VERSION, &print, |inner| -> std::result::Result<(), CodecError> {
-            inner.optional_i64(query.watermark_us);
-            let next: Vec<i64> = query.taken.iter().map(|taken| taken.next_offset).collect();
-            let raw: Vec<i64> = query.taken.iter().map(|taken| taken.last_raw_offset).collect();
-            inner.i64s(&next);
-            inner.i64s(&raw);
+            inner.u64(query.inputs.len() as u64);
+            for input in &query.inputs {
+                inner.text(&input.stream);
+                inner.optional_i64(input.watermark_us);
+                inner.i64s(&input.taken.iter().map(|taken| taken.next_offset).collect::<Vec<_>>());
+                inner.i64s(&input.taken.iter().map(|taken| taken.last_raw_offset).collect::<Vec<_>>());
+            }
             Ok(())
         })?;
         query.operator.snapshot_in_parts(&mut writer, parts)?;
@@ -160,27 +163,38 @@ fn restore_query(reader: &mut SnapshotReader<'_>, query: &mut QueryRun, parts: &
     if let Err(CodecError::Foreign { .. }) = positions {
         return Ok(false);
     }
-    let partitions = query.taken.len();
-    let (watermark_us, taken) = reader.section(&name, POSITIONS_VERSION, &print, |inner, _| {
-        let watermark_us = inner.optional_i64()?;
-        let (next, raw) = (inner.i64s()?, inner.i64s()?);
-        let taken: Vec<Taken> = next
-            .into_iter()
-            .zip(raw)
-            .map(|(next_offset, last_raw_offset)| Taken { next_offset, last_raw_offset })
-            .collect();
-        Ok::<_, CodecError>((watermark_us, taken))
+    let first = query.inputs.first().map(|input| input.stream.clone()).unwrap_or_default();
+    let inputs = reader.section(&name, POSITIONS_VERSION, &print, |inner, version| {
+        if version == 1 {
+            return Ok(vec![read_input(inner, first)?]);
+        }
+        let mut inputs = Vec::new();
+        for _ in 0..inner.count(size_of::<u64>())? {
+            let stream = inner.text()?.to_owned();
+            inputs.push(read_input(inner, stream)?);
+        }
+        Ok::<_, CodecError>(inputs)
     })?;
-    if taken.len() != partitions {
+    let shape = |inputs: &[QueryInput]| -> Vec<(String, usize)> {
+        inputs.iter().map(|input| (input.stream.clone(), input.taken.len())).collect()
+    };
+    let (found, expected) = (shape(&inputs), shape(&query.inputs));
+    if found != expected {
+        let name = &query.result.query.name;
         return Err(Error::Internal(format!(
-            "the snapshot of {} has {} partitions, the stream has {partitions}",
-            query.result.query.name,
-            taken.len()
+            "the snapshot of {name} is of the streams and partitions {found:?}, and the query reads {expected:?}"
         )));
     }
     query.operator.restore_from_parts(reader, parts)?;
-    query.watermark_us = watermark_us;
-    query.taken = taken;
+    query.inputs = inputs;
     query.is_restored = true;
     Ok(true)
+}
+
+fn read_input(reader: &mut SnapshotReader<'_>, stream: String) -> std::result::Result<QueryInput, CodecError> {
+    let watermark_us = reader.optional_i64()?;
+    let (next, raw) = (reader.i64s()?, reader.i64s()?);
+    let taken = next.into_iter().zip(raw);
+    let taken = taken.map(|(next_offset, last_raw_offset)| Taken { next_offset, last_raw_offset }).collect();
+    Ok(QueryInput { stream, taken, watermark_us })
 }

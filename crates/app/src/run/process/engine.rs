@@ -177,9 +177,9 @@ impl Engine {
     pub(crate) fn hand_over(&mut self) -> Result<()> {
         self.full = None;
         while let Some((at, rows)) = self.waiting.front() {
-            let stream = self.inputs.get(*at).map(StreamInput::stream);
-            for query in self.queries.iter_mut().filter(|query| Some(query.stream()) == stream) {
-                match query.push(rows) {
+            let stream = self.inputs.get(*at).map_or("", StreamInput::stream);
+            for query in &mut self.queries {
+                match query.push(stream, rows) {
                     Err(Error::Process(error)) if error.is_full() => {
                         self.full = Some(error.to_string());
                         return Ok(());
@@ -221,8 +221,8 @@ impl Engine {
         for (at, input) in self.inputs.iter().enumerate() {
             let taken = self.taken(at, input);
             let Some(watermark_us) = self.watermarks.apply(input.stream(), &taken) else { continue };
-            for query in self.queries.iter_mut().filter(|query| query.stream() == input.stream()) {
-                if query.advance(watermark_us, &taken)? {
+            for query in &mut self.queries {
+                if query.advance(input.stream(), watermark_us, &taken)? {
                     self.has_changed = true;
                     self.is_saved = false;
                 }

@@ -44,16 +44,16 @@ pub(crate) struct StreamInput {
 impl StreamInput {
     /// Starts where the query that has taken least stands.
     pub(crate) fn new(stream: &ProcessStream, queries: &[QueryRun]) -> Result<Self> {
-        let readers: Vec<&QueryRun> = queries.iter().filter(|query| query.stream() == stream.name).collect();
-        let columns: BTreeSet<&String> = readers.iter().flat_map(|query| &query.result.query.input_columns).collect();
+        let columns: BTreeSet<&str> =
+            queries.iter().flat_map(|query| query.result.query.columns_of(&stream.name)).collect();
         let partitions = usize::try_from(stream.topics.partitions).unwrap_or(0);
         let taken = (0..partitions)
             .map(|partition| {
-                let taken = readers.iter().filter_map(|query| query.taken.get(partition)).copied();
+                let taken = queries.iter().filter_map(|query| query.taken(&stream.name)?.get(partition)).copied();
                 taken.min_by_key(|taken| taken.next_offset).unwrap_or(Taken::NOTHING)
             })
             .collect();
-        Self::of(stream, columns.into_iter().cloned().collect(), taken)
+        Self::of(stream, columns.into_iter().map(str::to_owned).collect(), taken)
     }
 
     /// Starts where it is said for each partition, and decodes these columns.

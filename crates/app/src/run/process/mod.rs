@@ -122,19 +122,18 @@ impl ProcessStage {
     pub(crate) fn split(self) -> Vec<Self> {
         let (filling, others): (Vec<_>, Vec<_>) =
             self.plan.results.iter().cloned().partition(|result| result.role == Role::Filling);
-        let is_read_by_others = |stream: &str| others.iter().any(|other| other.query.stream == stream);
-        let filling: Vec<_> = filling
-            .into_iter()
-            .map(|result| (filler(&result), !is_read_by_others(&result.query.stream), vec![result]))
-            .collect();
+        let is_read_by_others = |stream: &str| others.iter().any(|other| other.query.reads(stream));
+        let leads = |result: &ResultTopic| !result.query.streams().into_iter().any(is_read_by_others);
+        let filling: Vec<_> =
+            filling.into_iter().map(|result| (filler(&result), leads(&result), vec![result])).collect();
         std::iter::once((NAME.to_owned(), true, others))
             .filter(|(_, _, results)| !results.is_empty())
             .chain(filling)
             .map(|(name, leads, results)| {
-                let is_read = |stream: &&ProcessStream| results.iter().any(|result| result.query.stream == stream.name);
+                let is_read = |stream: &&ProcessStream| results.iter().any(|result| result.query.reads(&stream.name));
                 let streams = self.plan.streams.iter().filter(is_read).cloned().collect();
                 let joins = |table: &String| {
-                    results.iter().flat_map(|result| &result.query.joins).any(|join| join.reference == *table)
+                    results.iter().flat_map(|result| result.query.references()).any(|joined| joined == table)
                 };
                 let references = self.references.iter().filter(|(table, _)| joins(table));
                 let references = references.map(|(table, feed)| (table.clone(), feed.clone())).collect();
@@ -203,8 +202,8 @@ impl<'a> Session<'a> {
         let (mut ends, mut read_before) = (BTreeMap::new(), BTreeMap::new());
         for stream in &stage.plan.streams {
             let ranges = ranges(&reader, stream)?;
-            for query in engine.queries.iter_mut().filter(|query| query.stream() == stream.name) {
-                query.begin(&stage.stand(), &ranges)?;
+            for query in &mut engine.queries {
+                query.begin(&stream.name, &stage.stand(), &ranges)?;
             }
             ends.insert(stream.name.clone(), ranges.iter().map(|(_, (_, end))| *end).collect());
             read_before.extend(ranges.into_iter().map(|(partition, (_, end))| (partition, end)));
@@ -406,7 +405,7 @@ fn progress_start(
     input: &StreamInput,
     queries: &[queries::QueryRun],
 ) -> Result<Start> {
-    if queries.iter().any(|query| query.stream() == stream.name && !query.is_restored) {
+    if queries.iter().any(|query| query.taken(&stream.name).is_some() && !query.is_restored) {
         return Ok(Start::Beginning);
     }
     let context = &stage.context;

@@ -130,9 +130,9 @@ impl References {
             }
             // A query that has no entry has taken nothing yet.
             let from = match (is_known, stopped_at) {
-                (false, _) => vec![0; query.taken.len()],
+                (false, _) => vec![0; query.positions().len()],
                 (true, Some(stopped_at)) => stopped_at,
-                (true, None) => ends.get(query.stream()).cloned().unwrap_or_default(),
+                (true, None) => ends_of(query, ends),
             };
             for table in tables(&query.result.query) {
                 let Some(version) = self.newest.get(table).map(|loaded| loaded.version()) else { continue };
@@ -249,8 +249,8 @@ impl References {
     fn load_missing(&mut self, queries: &[QueryRun]) -> Result<()> {
         for query in queries {
             for table in tables(&query.result.query) {
-                for (partition, taken) in (0..).zip(&query.taken) {
-                    let mut offset = Some(taken.next_offset);
+                for (partition, next_offset) in (0..).zip(query.positions()) {
+                    let mut offset = Some(next_offset);
                     while let Some(at) = offset {
                         if let Some(version) = self.versions.log.in_effect(&query.key, table, partition, at).cloned() {
                             self.load(table, &version)?;
@@ -295,9 +295,14 @@ fn read_log(snapshots: &SnapshotStore, owner: &str) -> Result<(ReferenceLog, u64
     Ok((ReferenceLog::from_json(&saved.bytes).map_err(broken)?, saved.sequence))
 }
 
+/// Where the streams of a query end, stream after stream.
+fn ends_of(query: &QueryRun, ends: &BTreeMap<String, Vec<i64>>) -> Vec<i64> {
+    query.inputs.iter().filter_map(|input| ends.get(&input.stream)).flatten().copied().collect()
+}
+
 /// The tables that a query joins.
 fn tables(query: &Query) -> impl Iterator<Item = &str> {
-    query.joins.iter().map(|join| join.reference.as_str())
+    query.references()
 }
 
 /// Where queries stand.

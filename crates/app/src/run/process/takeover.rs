@@ -58,14 +58,17 @@ impl Takeover {
         if query.result.role != Role::Filling || self.announced.contains(&query.result.name()) {
             return false;
         }
-        let Some(stream) = stage.plan.streams.iter().find(|stream| stream.name == query.stream()) else { return false };
         let target = |partition: &TopicPartition| self.targets.get(partition).copied().unwrap_or(0);
-        let has_taken =
-            validated(stream).zip(&query.taken).all(|(partition, taken)| taken.next_offset >= target(&partition));
-        let at = progress(stream);
-        let has_heard = self.read.get(&at).copied().unwrap_or(0) >= target(&at);
-        // Windows that are over must have been published as final.
-        has_taken && has_heard && query.watermark_us >= engine.watermarks.present(&stream.name)
+        query.inputs.iter().all(|input| {
+            let found = stage.plan.streams.iter().find(|stream| stream.name == input.stream);
+            let Some(stream) = found else { return false };
+            let has_taken =
+                validated(stream).zip(&input.taken).all(|(partition, taken)| taken.next_offset >= target(&partition));
+            let at = progress(stream);
+            let has_heard = self.read.get(&at).copied().unwrap_or(0) >= target(&at);
+            // Windows that are over must have been published as final.
+            has_taken && has_heard && input.watermark_us >= engine.watermarks.present(&stream.name)
+        })
     }
 
     /// Announces the generations that have caught up, with the ends of their topics now.

@@ -50,7 +50,7 @@ pub(crate) fn start(
     let registry = Arc::new(Registry::open(snapshots)?);
     let mut watchers = Vec::new();
     for reference in &project.references {
-        let joined = |result: &ResultTopic| result.query.joins.iter().any(|join| join.reference == reference.name);
+        let joined = |result: &ResultTopic| result.query.references().any(|joined| joined == reference.name);
         if !results.iter().any(joined) {
             continue;
         }
@@ -83,7 +83,7 @@ fn first_look(watcher: &mut Watcher, context: &Context) -> Result<()> {
 pub(crate) fn of_files(project: &Project) -> Result<BTreeMap<String, Arc<ReferenceData>>> {
     let mut tables = BTreeMap::new();
     let is_joined = |name: &str| {
-        let mut joins = project.queries.iter().flat_map(|query| &query.joins);
+        let mut joins = project.queries.iter().flat_map(|query| &query.branches).flat_map(|branch| &branch.joins);
         joins.any(|join| join.reference == name)
     };
     for reference in project.references.iter().filter(|reference| is_joined(&reference.name)) {

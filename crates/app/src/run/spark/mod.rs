@@ -139,7 +139,7 @@ impl SparkStage {
     fn stream_of(&self, result: &ResultTopic) -> Result<&SparkStream> {
         self.streams
             .iter()
-            .find(|stream| stream.stream.name == result.query.stream)
+            .find(|stream| result.query.reads(&stream.stream.name))
             .ok_or_else(|| Error::Internal(format!("query {} reads no stream", result.query.name)))
     }
 

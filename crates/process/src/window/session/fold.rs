@@ -74,7 +74,7 @@ impl SessionAggregation {
         self.plan.codec.encode(&self.plan.key_columns(&rows)?, rows.num_rows(), keys)?;
         panes.clear();
         panes.resize(rows.num_rows(), 0);
-        groups.assign(panes, keys)?;
+        groups.assign(panes, keys, None)?;
         runs.cut(groups, times, self.gap_us);
         let places = Places::of(&rows, partition, times);
         self.plan.fold_batch(&rows, &places, &runs.of_row, runs.runs.len(), partials)?;

@@ -1,47 +1,42 @@
-//! What a query does, reads, keeps and costs, for `tillstream explain`.
+//! What a query keeps between rows, for how long, and what it costs.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use process::PatternOptions;
 use project::settings::StateOverflow;
 use project::{Project, Stream};
 use serde::Serialize;
-use sql::{Emit, Pattern, Query, Window};
+use sql::{Aggregate, Pattern, Query, StreamJoin, Window};
 
-use crate::error::{Error, Result};
-
-/// What there is to say of a query.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Explained {
-    /// Name.
-    pub(crate) query: String,
-    /// The plan as a tree, the last step first.
-    pub(crate) plan: String,
-    /// The stream, and its columns that are read.
-    pub(crate) reads: Reads,
-    /// Reference tables that are held in memory for it.
-    pub(crate) joins: Vec<String>,
-    /// Result columns that tell its rows apart.
-    pub(crate) identity: Vec<String>,
-    /// When results are published.
-    pub(crate) emit: &'static str,
-    /// Topic of the first generation.
-    pub(crate) topic: String,
-    /// View in PostgreSQL, if the result is kept there.
-    pub(crate) view: Option<String>,
-    /// What is kept between rows; none for a row-by-row query.
-    pub(crate) state: Option<State>,
-    /// Whether columns can be added to it within a generation.
-    pub(crate) may_gain_columns: bool,
-}
+use super::{duration, grouped, size};
+use crate::error::Result;
 
 /// What is kept between rows.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub(crate) enum State {
+    Waiting(Waiting),
     Windows(Kept),
     Rows(Held),
+}
+
+/// Rows of two streams that wait for partners.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Waiting {
+    /// How long the rows of each stream are kept.
+    pub(crate) rows: Vec<WaitingRows>,
+    /// Bytes of a row besides its columns and twice its key.
+    pub(crate) bytes_per_row: usize,
+    /// Bytes that the state of the query may take; past them reading stops until there is room.
+    pub(crate) bytes_max: u64,
+}
+
+/// Rows of one of two joined streams.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct WaitingRows {
+    pub(crate) stream: String,
+    /// How far the watermark of both streams has to be past a row before it is let go, in milliseconds.
+    pub(crate) kept_ms: u64,
 }
 
 /// The state of a pattern.
@@ -61,15 +56,6 @@ pub(crate) struct Held {
     pub(crate) counts_matches: bool,
     /// Bytes that the state may take in each partition; past them reading stops until there is room.
     pub(crate) bytes_max: u64,
-}
-
-/// What of a stream is read.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Reads {
-    pub(crate) stream: String,
-    pub(crate) columns: Vec<String>,
-    /// Columns of a record, read or not.
-    pub(crate) of: usize,
 }
 
 /// The state of a windowed query.
@@ -111,40 +97,39 @@ pub(crate) enum PastLimit {
 /// Length of a key for which it is said how many fit.
 const KEY_BYTES: usize = 32;
 
-/// Explains a query.
+/// The state of a query that reads these streams.
 ///
 /// # Errors
-/// `Internal` when the query can't run, which `check` rules out.
-pub(crate) fn explain(project: &Project, query: &Query) -> Result<Explained> {
-    let stream =
-        project.stream(&query.stream).ok_or_else(|| Error::Internal(format!("{} reads no stream", query.name)))?;
-    Ok(Explained {
-        query: query.name.clone(),
-        plan: query.describe(),
-        reads: Reads {
-            stream: stream.name.clone(),
-            columns: query.input_columns.clone(),
-            of: stream.arrow.fields().len(),
-        },
-        joins: query.joins.iter().map(|join| join.reference.clone()).collect(),
-        identity: query.identity.clone(),
-        emit: match query.options.emit {
-            _ if query.pattern.is_some() => "once certain",
-            Emit::Changes => "changes",
-            Emit::Final => "final",
-        },
-        topic: project.result_topic(&query.name, 1),
-        view: query.options.table.then(|| format!("bi.{}", query.name)),
-        state: kept(project, stream, query)?,
-        may_gain_columns: query.aggregate.is_none() && query.pattern.is_none(),
-    })
+/// `Internal` when the query can't run.
+pub(super) fn of(project: &Project, streams: &[&Stream], query: &Query) -> Result<Vec<State>> {
+    let Some(first) = streams.first() else { return Ok(Vec::new()) };
+    if let Some(pattern) = &query.pattern {
+        return Ok(vec![State::Rows(held(project, first, pattern))]);
+    }
+    let lateness_us = streams.iter().map(|stream| stream.lateness.as_micros()).max().unwrap_or(0);
+    let joins = query.branches.iter().filter_map(|branch| branch.stream_join.as_ref().map(|join| (branch, join)));
+    let mut state: Vec<State> =
+        joins.clone().map(|(branch, join)| State::Waiting(waiting(project, &branch.stream, join))).collect();
+    // Pairs to come may have times so far below the watermark.
+    let delay_us = joins.map(|(_, join)| join.delay_us()).max().unwrap_or(0);
+    for aggregate in query.inner.iter().map(|inner| &inner.aggregate).chain(&query.aggregate) {
+        state.extend(windows(project, query, aggregate, lateness_us.saturating_add(delay_us))?.map(State::Windows));
+    }
+    Ok(state)
 }
 
-fn kept(project: &Project, stream: &Stream, query: &Query) -> Result<Option<State>> {
-    if let Some(pattern) = &query.pattern {
-        return Ok(Some(State::Rows(held(project, stream, pattern))));
+fn waiting(project: &Project, stream: &str, join: &StreamJoin) -> Waiting {
+    let rows =
+        |stream: &str, kept_us: i64| WaitingRows { stream: stream.to_owned(), kept_ms: milliseconds(kept_us.max(0)) };
+    Waiting {
+        rows: vec![rows(stream, join.upper_us), rows(&join.stream, join.lower_us.saturating_neg())],
+        bytes_per_row: process::WAITING_ROW_BYTES,
+        bytes_max: project.settings.process.state_limit.0,
     }
-    Ok(windows(project, stream, query)?.map(State::Windows))
+}
+
+fn milliseconds(us: i64) -> u64 {
+    u64::try_from(us / 1_000).unwrap_or(0)
 }
 
 fn held(project: &Project, stream: &Stream, pattern: &Pattern) -> Held {
@@ -165,17 +150,16 @@ fn held(project: &Project, stream: &Stream, pattern: &Pattern) -> Held {
     }
 }
 
-fn windows(project: &Project, stream: &Stream, query: &Query) -> Result<Option<Kept>> {
-    let Some(aggregate) = &query.aggregate else { return Ok(None) };
+/// The windows of a grouping whose rows come up to `lateness_us` after the newest event.
+fn windows(project: &Project, query: &Query, aggregate: &Aggregate, lateness_us: i64) -> Result<Option<Kept>> {
     let Some(window) = &aggregate.window else { return Ok(None) };
-    let lateness_us = stream.lateness.as_micros();
     let (size_us, slide_us, session_gap_us) = match window {
         Window::Fixed(window) => (window.size_us, window.slide_us, None),
         Window::Session(window) => (window.gap_us, window.gap_us, Some(window.gap_us)),
     };
     let spanned_us = size_us.saturating_add(lateness_us);
-    let bytes_per_group_max = process::bytes_per_group_max(query, 0)?;
-    let with_key = process::bytes_per_group_max(query, KEY_BYTES)?;
+    let bytes_per_group_max = process::bytes_per_group_max(&query.name, aggregate, 0)?;
+    let with_key = process::bytes_per_group_max(&query.name, aggregate, KEY_BYTES)?;
     let bytes_max = project.settings.process.state_limit.0;
     let whole = |value: i64| u64::try_from(value).unwrap_or(0);
     Ok(Some(Kept {
@@ -190,60 +174,43 @@ fn windows(project: &Project, stream: &Stream, query: &Query) -> Result<Option<K
         bytes_max,
         groups_that_fit: bytes_max / u64::try_from(with_key.max(1)).unwrap_or(u64::MAX),
         past_limit: match project.settings.process.state_overflow {
-            StateOverflow::Spill if session_gap_us.is_none() => PastLimit::Spill,
+            StateOverflow::Spill if session_gap_us.is_none() && query.inner.is_none() => PastLimit::Spill,
             StateOverflow::Spill | StateOverflow::Pause => PastLimit::Pause,
         },
     }))
 }
 
-impl Explained {
+impl State {
     /// For people.
-    pub(crate) fn text(&self) -> String {
-        let mut out = String::new();
-        // Writing to a String can't fail.
-        _ = self.write(&mut out);
-        out
+    pub(super) fn write(&self, out: &mut String) -> std::fmt::Result {
+        match self {
+            Self::Waiting(state) => write_waiting(out, state),
+            Self::Windows(state) => write_state(out, state),
+            Self::Rows(state) => write_held(out, state),
+        }
     }
+}
 
-    fn write(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "{}", self.plan.trim_end())?;
-        writeln!(out)?;
-        let Reads { stream, columns, of } = &self.reads;
-        writeln!(out, "  reads     {} of the {of} columns of {stream}: {}", columns.len(), columns.join(", "))?;
-        if !self.joins.is_empty() {
-            writeln!(out, "  joins     {}, held in memory", self.joins.join(", "))?;
-        }
-        let view = self.view.as_ref().map_or("no table".to_owned(), |view| format!("view {view}"));
-        writeln!(out, "  writes    topic {}, {view}; a row is told apart by {}", self.topic, self.identity.join(", "))?;
-        match &self.state {
-            None => writeln!(out, "  keeps     nothing between rows")?,
-            Some(State::Windows(state)) => write_state(out, state)?,
-            Some(State::Rows(state)) => write_held(out, state)?,
-        }
-        self.write_edits(out)
-    }
-
-    /// What follows from a change: the rules are in `docs/generations.md`.
-    fn write_edits(&self, out: &mut String) -> std::fmt::Result {
-        let stream = &self.reads.stream;
-        writeln!(out, "  an edit   of comments and spaces changes nothing")?;
-        if self.may_gain_columns {
-            writeln!(
-                out,
-                "            that adds columns adds them to the table, where rows that are there have NULL in them"
-            )?;
-        }
-        let tables = match self.joins.as_slice() {
-            [] => String::new(),
-            joins => format!(", of the key or validity of {}", joins.join(", ")),
+fn write_waiting(out: &mut String, state: &Waiting) -> std::fmt::Result {
+    let mut title = "keeps";
+    for rows in &state.rows {
+        let kept = match rows.kept_ms {
+            0 => "is past them".to_owned(),
+            ms => format!("is {} past them", duration(ms)),
         };
         writeln!(
             out,
-            "            of anything else here, of the type of a column that it reads, of the key or the partitions of {stream}{tables},\n            \
-             starts a new generation: filled from the records that {stream} still holds, while the view shows the one before\n            \
-             of lateness, rules or other queries leaves its state as it is"
-        )
+            "  {title:9} rows of {} that may find a partner: until the watermark of both streams {kept}",
+            rows.stream
+        )?;
+        title = "";
     }
+    writeln!(
+        out,
+        "  costs     the columns of a row that are read, twice its key, and {} bytes; past {} of state_limit reading stops until there is room",
+        state.bytes_per_row,
+        size(state.bytes_max)
+    )
 }
 
 fn write_state(out: &mut String, state: &Kept) -> std::fmt::Result {
@@ -310,33 +277,4 @@ fn write_held(out: &mut String, state: &Held) -> std::fmt::Result {
         )?;
     }
     Ok(())
-}
-
-fn duration(milliseconds: u64) -> String {
-    project::settings::Duration(Duration::from_millis(milliseconds)).to_string()
-}
-
-fn size(bytes: u64) -> String {
-    project::settings::ByteSize(bytes).to_string()
-}
-
-/// A number with commas between thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!([7, 1_000, 1_234_567].map(super::grouped), ["7", "1,000", "1,234,567"]);
-    }
 }
