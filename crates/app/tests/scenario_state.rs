@@ -26,11 +26,17 @@ fn payments(settings: &str) -> ProjectDir {
     project
 }
 
-/// Bytes that a query has on the disk.
-fn spilled(pipeline: &Supervised, query: &str) -> f64 {
+/// What a metric of the pipeline says; 0 while it isn't there.
+fn metric(pipeline: &Supervised, series: &str) -> f64 {
     let page = common::page(pipeline, "/metrics");
-    let line = format!("tillstream_query_spilled_bytes{{query=\"{query}\"}} ");
-    page.lines().find_map(|found| found.strip_prefix(&line)).map_or(0.0, |bytes| bytes.parse().expect("a number"))
+    let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().expect("a number"))
+}
+
+/// Waits for so many payments that a minute of them has accounts that pay more than once, however early the state was full.
+fn wait_for_enough(pipeline: &Supervised) {
+    let validated = "tillstream_records_total{stream=\"transactions\",outcome=\"validated\"}";
+    testkit::wait_for("10,000 payments", PATIENCE, || (metric(pipeline, validated) >= 10_000.0).then_some(()));
 }
 
 #[test]
@@ -40,7 +46,9 @@ fn state_on_the_disk_outlives_a_kill_and_leaves_no_file() {
     for _ in 0..2 {
         let mut pipeline = project.up(&[]);
         let generator = common::generate(&project, 2_000, "0");
-        testkit::wait_for("state on the disk", PATIENCE, || (spilled(&pipeline, "velocity") > 0.0).then_some(()));
+        let spilled = "tillstream_query_spilled_bytes{query=\"velocity\"}";
+        testkit::wait_for("state on the disk", PATIENCE, || (metric(&pipeline, spilled) > 0.0).then_some(()));
+        wait_for_enough(&pipeline);
         generated += common::end(generator);
         pipeline.signal(Signal::SIGKILL);
         pipeline.wait(PATIENCE);
@@ -60,8 +68,9 @@ fn a_query_without_room_waits_and_says_so_and_goes_on_with_more() {
         let said = common::readiness(&pipeline);
         (said.contains("query velocity: its state needs about") && said.contains("process.state_limit")).then_some(())
     });
+    wait_for_enough(&pipeline);
     let generated = common::end(generator);
-    assert!(pipeline.is_running(), "{}", pipeline.tail());
+    pipeline.assert_running();
     pipeline.signal(Signal::SIGTERM);
     assert_eq!(pipeline.wait(PATIENCE).code(), Some(0), "{}", pipeline.tail());
     project.edit("tillstream.yaml", "state_limit: 100KB, state_overflow: pause", "state_limit: 100MB");
