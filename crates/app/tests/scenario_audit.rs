@@ -80,8 +80,9 @@ fn an_audit_tells_a_sound_project_from_a_damaged_one() {
         (Some(0), Some(1), 0),
         "{report:#}"
     );
+    // No claim of the partition has so large an epoch, so it isn't void.
     let progress = serde_json::json!({
-        "partition": 0, "raw_offset": end + 1, "validated_offset": 0, "rejected_offset": 0, "last_validated_raw_offset": -1,
+        "partition": 0, "epoch": 1_000_000, "raw_offset": end + 1, "validated_offset": 0, "rejected_offset": 0, "last_validated_raw_offset": -1,
         "last_rejected_raw_offset": -1, "duplicates_from_offset": 0, "watermark_us": null, "idle": false, "validated": 0, "rejected": {},
     });
     let progress =
