@@ -39,22 +39,27 @@ pub(super) struct Side {
     key_bytes: usize,
 }
 
+/// Puts a value into a free slot, or a new one; gives the slot's number.
+fn put<T>(slots: &mut Vec<T>, free: &mut Vec<u32>, value: T) -> u32 {
+    match free.pop() {
+        Some(number) => {
+            slots[number as usize] = value;
+            number
+        }
+        None => {
+            slots.push(value);
+            u32::try_from(slots.len() - 1).unwrap_or(u32::MAX)
+        }
+    }
+}
+
 impl Side {
     /// Keeps a batch; its rows are added one by one.
     pub(super) fn keep_batch(&mut self, batch: &RecordBatch) -> u32 {
         self.batch_bytes += batch.get_array_memory_size();
         let kept = Some((batch.clone(), 0));
-        match self.free_batches.pop() {
-            Some(number) => {
-                self.batches[number as usize] = kept;
-                number
-            }
-            None => {
-                self.batches.push(kept);
-                // A batch has at least one row, and rows are numbered in 32 bits.
-                u32::try_from(self.batches.len() - 1).unwrap_or(u32::MAX)
-            }
-        }
+        // A batch has at least one row, and rows are numbered in 32 bits.
+        put(&mut self.batches, &mut self.free_batches, kept)
     }
 
     /// Lets a batch go of which no row was kept.
@@ -78,16 +83,7 @@ impl Side {
         }
         self.key_bytes += key.len();
         let slot = Some((kept, Box::from(key)));
-        let number = match self.free_rows.pop() {
-            Some(number) => {
-                self.rows[number as usize] = slot;
-                number
-            }
-            None => {
-                self.rows.push(slot);
-                u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
+        let number = put(&mut self.rows, &mut self.free_rows, slot);
         let entry = (kept.time_us, number);
         self.by_time.insert(entry);
         match self.of_key.get_mut(key) {
