@@ -4,6 +4,7 @@
 
 mod pattern_common;
 mod pattern_naive;
+mod property_cases;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use pattern_common::{Event, compile, operator_of, push, restore, rows, save};
 use pattern_naive::{Condition, Node, Pattern, Skip};
 use process::PatternOptions;
+use property_cases::property_cases;
 use proptest::prelude::*;
 
 const ACCOUNTS: [&str; 2] = ["a", "b"];
@@ -126,7 +128,7 @@ fn check(pattern: &Pattern, arrivals: &[(usize, Option<i64>, i64)], batch: usize
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: property_cases(), max_shrink_iters: 3_000, ..ProptestConfig::default() })]
 
     #[test]
     fn matches_equal_those_of_a_matcher_that_tries_everything(

@@ -1,9 +1,8 @@
 //! Random queries over random streams in random order equal a batch computation that is written down a second time, one row at a time.
-//!
-//! `TILLSTREAM_PROPERTY_CASES` sets the number of cases, 500 if it isn't there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+mod property_cases;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use common::run::{Logs, Step, logs, rows, run_with, steps, text, time};
 use common::{Payment, SECOND, spilling};
 use process::OperatorOptions;
+use property_cases::property_cases;
 use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
@@ -308,13 +308,9 @@ fn check(query: &Query, logs: &Logs, steps: &[Step]) {
 /// Groups that were on the disk, over all cases.
 static SPILLED: AtomicU64 = AtomicU64::new(0);
 
-fn cases() -> u32 {
-    std::env::var("TILLSTREAM_PROPERTY_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(500)
-}
-
 #[test]
 fn random_queries_equal_the_batch_answer_in_memory_and_on_the_disk() {
-    let config = ProptestConfig { cases: cases(), source_file: Some(file!()), ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: property_cases(), source_file: Some(file!()), ..ProptestConfig::default() };
     proptest!(config, |(query in queries(), logs in logs(), steps in steps())| check(&query, &logs, &steps));
     assert!(SPILLED.load(Ordering::Relaxed) > 0, "nothing went to the disk");
 }
