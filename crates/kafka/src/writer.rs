@@ -1,7 +1,7 @@
 //! An idempotent producer that knows what has been acknowledged.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::TopicPartition;
@@ -64,11 +64,22 @@ pub struct OutRecord<'a> {
     pub timestamp_ms: Option<i64>,
 }
 
-/// What delivery reports have said since the last flush.
+/// Records of a partition that were acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivered {
+    /// Offset of the first of them.
+    pub first: i64,
+    /// Offset after the last of them.
+    pub next: i64,
+    /// How many: fewer than lie between the two where another producer has written, too.
+    pub count: i64,
+}
+
+/// What delivery reports have said since they were last taken.
 #[derive(Default)]
 struct Deliveries {
-    /// Next offset per partition, grouped by topic; few topics, so a list beats a map.
-    next_offsets: Vec<(String, BTreeMap<i32, i64>)>,
+    /// Per partition, grouped by topic; few topics, so a list beats a map.
+    delivered: Vec<(String, BTreeMap<i32, Delivered>)>,
     failure: Option<Error>,
     tracked: Vec<Report>,
 }
@@ -111,16 +122,20 @@ impl ProducerContext for Reports {
         }
         match report {
             Ok(message) => {
-                let next = message.offset() + 1;
-                let known = deliveries.next_offsets.iter_mut().find(|(topic, _)| topic == message.topic());
+                let (first, next) = (message.offset(), message.offset() + 1);
+                let one = Delivered { first, next, count: 1 };
+                let known = deliveries.delivered.iter_mut().find(|(topic, _)| topic == message.topic());
                 match known {
                     Some((_, partitions)) => {
-                        let entry = partitions.entry(message.partition()).or_insert(next);
-                        *entry = next.max(*entry);
+                        let more = |known: &mut Delivered| {
+                            known.next = next.max(known.next);
+                            known.count += 1;
+                        };
+                        partitions.entry(message.partition()).and_modify(more).or_insert(one);
                     }
                     None => {
-                        let partitions = BTreeMap::from([(message.partition(), next)]);
-                        deliveries.next_offsets.push((message.topic().to_owned(), partitions));
+                        let partitions = BTreeMap::from([(message.partition(), one)]);
+                        deliveries.delivered.push((message.topic().to_owned(), partitions));
                     }
                 }
             }
@@ -249,11 +264,31 @@ impl Writer {
     }
 
     /// Waits until every record is acknowledged; gives the offset after the last acknowledged record of each partition written to
-    /// since the last successful flush.
+    /// since the last successful flush, or since [`Writer::take_delivered`].
     ///
     /// # Errors
     /// `FlushTimeout` when some are still being tried (flush again, or give up the epoch); `Delivery` when one failed.
     pub fn flush(&self, timeout: Duration) -> Result<BTreeMap<TopicPartition, i64>> {
+        self.wait_for_all(timeout)?;
+        Ok(self.take_delivered().map(|(partition, delivered)| (partition, delivered.next)).collect())
+    }
+
+    /// What was acknowledged in each partition since this was last asked, by those delivery reports that [`Writer::poll`] has taken.
+    pub fn take_delivered(&self) -> impl Iterator<Item = (TopicPartition, Delivered)> {
+        let delivered = std::mem::take(&mut self.producer.context().lock().delivered);
+        delivered.into_iter().flat_map(|(topic, partitions)| {
+            let topic: Arc<str> = topic.into();
+            partitions
+                .into_iter()
+                .map(move |(partition, delivered)| (TopicPartition { topic: topic.clone(), partition }, delivered))
+        })
+    }
+
+    /// Waits until every record is acknowledged.
+    ///
+    /// # Errors
+    /// As [`Writer::flush`].
+    pub fn wait_for_all(&self, timeout: Duration) -> Result<()> {
         let flushed = self.wait_for_acknowledgements(timeout);
         self.check()?;
         let outstanding = usize::try_from(self.producer.in_flight_count()).unwrap_or(0);
@@ -263,15 +298,7 @@ impl Writer {
         if let Err(error) = flushed {
             return Err(Error::of_request(&error, &self.brokers, "waiting for acknowledgements"));
         }
-        let mut deliveries = self.producer.context().lock();
-        let mut next_offsets = BTreeMap::new();
-        for (topic, partitions) in deliveries.next_offsets.drain(..) {
-            let topic: std::sync::Arc<str> = topic.into();
-            for (partition, next) in partitions {
-                next_offsets.insert(TopicPartition { topic: topic.clone(), partition }, next);
-            }
-        }
-        Ok(next_offsets)
+        Ok(())
     }
 
     /// Takes delivery reports until none is outstanding or the timeout has passed; the count of those in flight says which.

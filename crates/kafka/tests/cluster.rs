@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kafka::{
-    Admin, Compression, Connection, Error, GroupMember, OutRecord, Reader, ReaderOptions, Start, TopicSpec, Writer,
-    WriterOptions, partition_of,
+    Admin, Compression, Connection, Delivered, Error, GroupMember, OutRecord, Reader, ReaderOptions, Start, TopicSpec,
+    Writer, WriterOptions, partition_of,
 };
 use model::{RecordBlock, TopicPartition};
 
@@ -74,6 +74,32 @@ fn a_flush_tells_where_each_partition_ends() {
     assert!(writer.flush(DEADLINE).unwrap().is_empty());
     let reader = Reader::new(&connection(), &ReaderOptions::default()).unwrap();
     assert_eq!((reader.range(&at(0)).unwrap(), reader.range(&at(2)).unwrap()), ((0, 15_000), (0, 0)));
+}
+
+#[test]
+fn what_was_delivered_shows_that_another_has_written() {
+    let topic = make_topic(1);
+    let (ours, other) = (
+        Writer::new(&connection(), &WriterOptions::default()).unwrap(),
+        Writer::new(&connection(), &WriterOptions::default()).unwrap(),
+    );
+    let send = |writer: &Writer, count: usize| {
+        for _ in 0..count {
+            let record = OutRecord { topic: &topic, partition: Some(0), value: Some(b"x"), ..OutRecord::default() };
+            writer.send(&record).unwrap();
+        }
+        writer.wait_for_all(DEADLINE).unwrap();
+    };
+    send(&ours, 5);
+    let at = TopicPartition::new(topic.as_str(), 0);
+    let taken: Vec<_> = ours.take_delivered().collect();
+    assert_eq!(taken, [(at.clone(), Delivered { first: 0, next: 5, count: 5 })]);
+    assert_eq!(ours.take_delivered().count(), 0);
+    send(&ours, 1);
+    send(&other, 1);
+    send(&ours, 2);
+    let taken: Vec<_> = ours.take_delivered().collect();
+    assert_eq!(taken, [(at, Delivered { first: 5, next: 9, count: 3 })]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ use crate::run::reject::RejectHeaders;
 use crate::run::sharing::{Share, Sharing};
 use crate::run::topics::StreamTopics;
 use others::Others;
-use partition::Partition;
+use partition::{Partition, Waiting};
 pub(crate) use write::write;
 
 /// Blocks waiting for validation before their partition is paused, in records.
@@ -82,7 +82,7 @@ struct Session<'a> {
     /// Progress records published in this epoch.
     progress_count: u64,
     ends_asked_at: Duration,
-    /// When progress was last looked at.
+    /// When progress was last noted.
     published_at: Duration,
     headers: RejectHeaders,
 }
@@ -185,9 +185,11 @@ impl<'a> Session<'a> {
 
     /// Publishes how far it is, so that nothing is under way.
     fn finish(&mut self, share: &Share) -> Result<()> {
-        self.publish_progress(share, true)?;
-        self.writer.flush(FLUSH_TIMEOUT)?;
-        Ok(())
+        self.writer.wait_for_all(FLUSH_TIMEOUT)?;
+        self.take_acknowledged()?;
+        self.note_progress();
+        self.publish_acknowledged(share)?;
+        Ok(self.writer.wait_for_all(FLUSH_TIMEOUT)?)
     }
 
     fn step(&mut self, share: &Share) -> Result<()> {
@@ -200,7 +202,7 @@ impl<'a> Session<'a> {
         }
         self.writer.poll()?;
         self.declare_idle()?;
-        self.publish_progress(share, false)
+        self.publish_progress(share)
     }
 
     /// Takes what the progress topic says: of other processes' partitions how far they are, of this one's whether they still are.
@@ -340,30 +342,26 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Waits until all outcomes are acknowledged, and checks that they lie where this epoch counts them.
-    fn acknowledge(&mut self) -> Result<()> {
-        let acknowledged = self.writer.flush(FLUSH_TIMEOUT)?;
-        for partition in &mut self.partitions {
-            if let Some(raw_timestamp_ms) = partition.probe_timestamp_ms.take() {
-                let progress = partition.validator.progress();
-                let validated = TopicPartition::new(self.stage.topics.validated.as_str(), progress.partition);
-                self.stage.context.status.offer_probe(validated, progress.validated_offset, raw_timestamp_ms);
+    /// Takes what has been acknowledged, and checks that it lies where this epoch counts it.
+    fn take_acknowledged(&mut self) -> Result<()> {
+        let topics = &self.stage.topics;
+        for (at, delivered) in self.writer.take_delivered() {
+            let Some(partition) = self.partitions.iter_mut().find(|known| known.raw.partition == at.partition) else {
+                continue;
+            };
+            let known = match &*at.topic {
+                topic if topic == topics.validated => &mut partition.acknowledged.validated,
+                topic if topic == topics.rejected => &mut partition.acknowledged.rejected,
+                _ => continue,
+            };
+            let expected = *known + delivered.count;
+            if delivered.first != *known || delivered.next != expected {
+                return Err(Error::Unavailable(format!(
+                    "{at} has {} records of this epoch from {} to {} where it counts them from {known} on: another process wrote to it",
+                    delivered.count, delivered.first, delivered.next,
+                )));
             }
-        }
-        for partition in &self.partitions {
-            let progress = partition.validator.progress();
-            let number = progress.partition;
-            for (topic, expected) in [
-                (&self.stage.topics.validated, progress.validated_offset),
-                (&self.stage.topics.rejected, progress.rejected_offset),
-            ] {
-                let at = acknowledged.get(&TopicPartition::new(topic.as_str(), number)).copied();
-                if let Some(at) = at.filter(|&at| at != expected) {
-                    return Err(Error::Unavailable(format!(
-                        "{topic}[{number}] ends at {at} where this epoch counts {expected}: another process wrote to it"
-                    )));
-                }
-            }
+            *known = expected;
         }
         Ok(())
     }
@@ -405,36 +403,51 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Publishes the progress of the partitions in which something changed, a few times a second or at once.
-    fn publish_progress(&mut self, share: &Share, at_once: bool) -> Result<()> {
+    /// Publishes progress, a few times a second, once the records that it counts are acknowledged; validation goes on meanwhile.
+    fn publish_progress(&mut self, share: &Share) -> Result<()> {
+        self.take_acknowledged()?;
         let now = self.stage.context.clock.elapsed();
-        if !at_once && now.saturating_sub(self.published_at) < PROGRESS_EVERY {
-            return Ok(());
+        let is_due = now.saturating_sub(self.published_at) >= PROGRESS_EVERY;
+        if is_due && self.partitions.iter().all(|partition| partition.waiting.is_none()) {
+            self.published_at = now;
+            self.note_progress();
         }
-        self.published_at = now;
-        let mut changed = Vec::new();
-        for (index, partition) in self.partitions.iter().enumerate() {
+        self.publish_acknowledged(share)
+    }
+
+    /// Notes the progress of the partitions in which something has changed.
+    fn note_progress(&mut self) {
+        for partition in &mut self.partitions {
             let mut progress = partition.validator.progress();
             progress.raw_topic_id = Some(self.raw.id.clone());
             // Repeated now and then, so that the end of the topic tells of all partitions.
             let is_fresh = |at| self.progress_count - at < progress::REPEAT_AFTER;
             if progress != partition.published || !partition.published_as.is_some_and(is_fresh) {
-                changed.push((index, progress));
+                let probe_timestamp_ms = partition.probe_timestamp_ms.take();
+                partition.waiting = Some(Waiting { progress, probe_timestamp_ms });
             }
         }
-        if changed.is_empty() {
-            return Ok(());
-        }
-        self.acknowledge()?;
-        share.check()?;
-        for (index, progress) in changed {
-            claim::send(&self.stage.topics.progress, &progress, |record| self.writer.send(record))?;
-            self.stage.context.status.set_validated(&self.stage.rules.stream, progress.clone());
+    }
+
+    fn publish_acknowledged(&mut self, share: &Share) -> Result<()> {
+        let StreamTopics { progress: topic, validated, .. } = &self.stage.topics;
+        let status = &self.stage.context.status;
+        for partition in &mut self.partitions {
+            let acknowledged = partition.acknowledged;
+            let Some(waiting) = partition.waiting.take_if(|waiting| acknowledged.covers(&waiting.progress)) else {
+                continue;
+            };
+            let Waiting { progress, probe_timestamp_ms } = waiting;
+            share.check()?;
+            claim::send(topic, &progress, |record| self.writer.send(record))?;
+            if let Some(raw_timestamp_ms) = probe_timestamp_ms {
+                let validated = TopicPartition::new(validated.as_str(), progress.partition);
+                status.offer_probe(validated, progress.validated_offset, raw_timestamp_ms);
+            }
+            status.set_validated(&self.stage.rules.stream, progress.clone());
             self.progress_count += 1;
-            if let Some(partition) = self.partitions.get_mut(index) {
-                partition.published = progress;
-                partition.published_as = Some(self.progress_count);
-            }
+            partition.published = progress;
+            partition.published_as = Some(self.progress_count);
         }
         Ok(())
     }

@@ -29,11 +29,35 @@ pub(super) struct Partition {
     pub(super) published: Progress,
     /// Progress records of the stream when its own was published last; `None` before the first.
     pub(super) published_as: Option<u64>,
-    /// Kafka timestamp of a record validated since the last acknowledgement, for the latency probe.
+    /// Progress that waits for what it counts to be acknowledged.
+    pub(super) waiting: Option<Waiting>,
+    pub(super) acknowledged: Acknowledged,
+    /// Kafka timestamp of a record validated since the last progress, for the latency probe.
     pub(super) probe_timestamp_ms: Option<i64>,
     /// When to ask the registry again for the schema that the next block waits for, and what it waits for.
     pub(super) waits_until: Duration,
     pub(super) trouble: Option<String>,
+}
+
+/// Progress that isn't published yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) progress: Progress,
+    pub(super) probe_timestamp_ms: Option<i64>,
+}
+
+/// Up to where the outputs of a partition are acknowledged: this epoch's records, and those of earlier ones.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Acknowledged {
+    pub(super) validated: i64,
+    pub(super) rejected: i64,
+}
+
+impl Acknowledged {
+    /// Whether all is that the progress counts.
+    pub(super) fn covers(&self, progress: &Progress) -> bool {
+        self.validated >= progress.validated_offset && self.rejected >= progress.rejected_offset
+    }
 }
 
 impl Partition {
@@ -91,6 +115,8 @@ impl Partition {
             last_record_at: stage.context.clock.elapsed(),
             published: progress,
             published_as: None,
+            waiting: None,
+            acknowledged: Acknowledged { validated: validated_end, rejected: rejected_end },
             probe_timestamp_ms: None,
             waits_until: Duration::ZERO,
             trouble: None,
