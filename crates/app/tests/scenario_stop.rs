@@ -9,6 +9,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,6 +63,30 @@ fn after_ctrl_c_all_that_came_in_is_stored() {
     let summary = drain(&project, &[]);
     let (raw, validated) = (&summary["raw"], &summary["validated"]);
     assert_eq!(stored, format!("{raw},{validated},{validated}"), "rows and open windows; {summary}");
+}
+
+#[test]
+fn a_start_that_can_not_be_does_no_harm_to_what_runs() {
+    let project = ProjectDir::of_example("payments", BINARY, Column::Embedded);
+    let mut pipeline = project.up(&["--generate", "1000"]);
+    let process = format!("process {}", pipeline.id());
+    for rest in [&["--generate", "1000"][..], &["--drain"]] {
+        let second = project.run("up", rest);
+        assert_eq!(second.code, Some(4), "{}", second.stderr);
+        assert!(second.stderr.contains(&process) && second.stderr.contains("tillstream run"), "{}", second.stderr);
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address");
+    for setting in ["serve.listen", "ingest.listen"] {
+        let second = project.run("run", &["--serve", "--set", &format!("{setting}={address}")]);
+        assert_eq!(second.code, Some(4), "{}", second.stderr);
+    }
+    let rows = project.sql_value(ROWS).parse().expect("a number");
+    wait_for_more_rows(&project, rows);
+    pipeline.assert_running();
+    pipeline.kill();
+    // The lock went with the process.
+    drain(&project, &[]);
 }
 
 #[test]

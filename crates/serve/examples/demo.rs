@@ -32,9 +32,9 @@ async fn main() -> Result<(), serve::Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let live = Live::new("payments", Arc::clone(&clock));
     tokio::spawn(feed(live.clone(), clock, scenario));
-    let server = Server::bind(listen, live).await?;
+    let server = Server::bind(listen).await?;
     println!("http://{}/", server.address());
-    server.run(std::future::pending()).await
+    server.run(live, std::future::pending()).await
 }
 
 async fn feed(live: Live, clock: Arc<dyn Clock>, scenario: String) {

@@ -23,7 +23,6 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    live: Live,
 }
 
 impl Server {
@@ -31,14 +30,14 @@ impl Server {
     ///
     /// # Errors
     /// `PortTaken` if another program listens there, `Bind` if the address is not of this machine or not allowed.
-    pub async fn bind(listen: SocketAddr, live: Live) -> Result<Self, Error> {
+    pub async fn bind(listen: SocketAddr) -> Result<Self, Error> {
         let failed = |source: std::io::Error| match source.kind() {
             ErrorKind::AddrInUse => Error::PortTaken { address: listen },
             _ => Error::Bind { address: listen, source },
         };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, live })
+        Ok(Self { listener, address })
     }
 
     /// The address that it listens on, with the port that it got.
@@ -46,12 +45,12 @@ impl Server {
         self.address
     }
 
-    /// Answers requests until `shutdown` is done; then event streams end, and other requests have two seconds to.
+    /// Answers requests with what `live` has, until `shutdown` is done; then event streams end, and other requests have two seconds to.
     ///
     /// # Errors
     /// `Run` if the system no longer lets it accept connections.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        let Self { listener, address, live } = self;
+    pub async fn run(self, live: Live, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let Self { listener, address } = self;
         let events = Arc::new(Events::new(live.clone()));
         let stop = watch::Sender::new(false);
         let mut stopping = stop.subscribe();
@@ -81,5 +80,5 @@ impl Server {
 /// # Errors
 /// As `Server::bind` and `Server::run`.
 pub async fn serve(listen: SocketAddr, live: Live, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    Server::bind(listen, live).await?.run(shutdown).await
+    Server::bind(listen).await?.run(live, shutdown).await
 }

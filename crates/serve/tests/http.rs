@@ -26,10 +26,10 @@ struct Rig {
 
 async fn start() -> Rig {
     let live = Live::new("payments", Arc::new(SystemClock::new()));
-    let server = Server::bind("127.0.0.1:0".parse().unwrap(), live.clone()).await.unwrap();
+    let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = server.address();
     let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(server.run(async {
+    let running = tokio::spawn(server.run(live.clone(), async {
         stopped.await.unwrap();
     }));
     Rig { live, address, stop, running }
@@ -461,7 +461,7 @@ async fn files_are_compressed_and_not_sent_twice() {
 #[tokio::test]
 async fn a_taken_port_says_so() {
     let rig = start().await;
-    let error = Server::bind(rig.address, rig.live.clone()).await.expect_err("the port is taken");
+    let error = Server::bind(rig.address).await.expect_err("the port is taken");
     assert!(matches!(error, Error::PortTaken { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains(&rig.address.port().to_string()) && text.contains("taken"), "{text}");

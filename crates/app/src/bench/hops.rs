@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::latency::{Percentiles, Sights, Times};
 use crate::error::Result;
-use crate::run::pipeline::{Pipeline, PipelineStream};
+use crate::run::layout::PipelineStream;
+use crate::run::pipeline::Pipeline;
 use crate::run::read_range::read_range;
 
 /// One hop after the other; Kafka's timestamps are whole milliseconds.

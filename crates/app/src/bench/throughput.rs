@@ -12,7 +12,8 @@ use super::{Plan, machine};
 use crate::error::{Error, Result};
 use crate::run::drain;
 use crate::run::generate::GenerateTask;
-use crate::run::pipeline::{Pipeline, PipelineStream, Stage};
+use crate::run::layout::PipelineStream;
+use crate::run::pipeline::{Pipeline, Stage};
 use crate::run::results::ResultTopic;
 use crate::run::{patterns, process};
 

@@ -10,8 +10,8 @@ use crate::cli::project::ProjectArgs;
 use crate::cli::{Output, runtime};
 use crate::error::{Error, Result};
 use crate::run::audit::{self, Holds, PartitionReport, Report};
+use crate::run::layout::known_topics;
 use crate::run::peers::Database;
-use crate::run::pipeline::known_topics;
 
 /// Findings of a partition that are shown; `--output json` has more.
 const SHOWN_MAX: usize = 10;

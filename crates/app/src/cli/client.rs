@@ -9,8 +9,8 @@ use crate::cli::runtime;
 use crate::cli::signals::stop_on_signals;
 use crate::error::Result;
 use crate::run::context::Context;
+use crate::run::layout::{PipelineStream, lay_out_streams};
 use crate::run::peers::Peers;
-use crate::run::pipeline::{PipelineStream, lay_out_streams};
 
 /// Does `work` on the project's peers, which are started if they are embedded and don't run. Ctrl-C throws the context's stop switch.
 pub(super) fn with_context<T>(project: &Project, work: impl FnOnce(&Context) -> Result<T>) -> Result<T> {

@@ -16,8 +16,8 @@ use crate::cli::{Output, runtime};
 use crate::error::{Error, Result};
 use crate::run::context::Context;
 use crate::run::peers::Peers;
-use crate::run::pipeline::spark_stage;
 use crate::run::spark::{Place, QueryState, Work, queries};
+use crate::run::stages::spark_stage;
 
 /// A project's queries on Apache Spark: start them, see how they are, stop them.
 #[derive(Debug, Args)]

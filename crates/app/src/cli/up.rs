@@ -17,10 +17,11 @@ use crate::cli::{Output, inputs, runtime, stopping};
 use crate::error::{Error, Result};
 use crate::run::drain;
 use crate::run::generate::GenerateTask;
-use crate::run::live::Servers;
-use crate::run::peers::{Database, Peers, listen_address};
+use crate::run::live::{Listeners, Servers};
+use crate::run::peers::{Database, Peers};
 use crate::run::pipeline::{Pipeline, Stage, StartOptions};
 use crate::run::references::is_own;
+use crate::run::sole_runner::SoleRunner;
 use crate::run::spark::Work;
 
 const STOPPING: &str = "stopping: state is saved, the rest waits in Kafka; Ctrl-C again stops at once";
@@ -112,14 +113,20 @@ impl Up {
         }
         let work = if self.drain { Work::Drain } else { Work::Stream };
         let how = StartOptions { accepts_loss: self.accept_lost_records, ..work.into() };
-        with_pipeline(&project, &Stage::ALL.into(), how, |systems| match self.drain {
-            true => drain(&project, systems),
-            false => self.serve(&project, systems),
+        let runtime = runtime()?;
+        let _sole = SoleRunner::claim(&project)?;
+        let listeners = match self.drain {
+            true => None,
+            false => Some(Listeners::bind(&project.settings, runtime.handle())?),
+        };
+        with_pipeline(&project, runtime.handle(), &Stage::ALL.into(), how, |systems| match listeners {
+            None => drain(&project, systems),
+            Some(listeners) => self.serve(&project, systems, listeners),
         })
     }
 
     /// Runs until Ctrl-C, then takes no more records and finishes those that have come in.
-    fn serve(&self, project: &Project, systems: &mut Systems<'_>) -> Result<()> {
+    fn serve(&self, project: &Project, systems: &mut Systems<'_>, listeners: Listeners) -> Result<()> {
         let pipeline = &mut *systems.pipeline;
         stop_on_signals(
             systems.runtime,
@@ -127,7 +134,7 @@ impl Up {
             "stopping: no more records are taken, those that have come in are finished; Ctrl-C again stops at once",
         );
         let generator = self.generate.map(|rate| GenerateTask::of_pipeline(pipeline, rate)).transpose()?;
-        let servers = start_servers(project, pipeline, systems.runtime)?;
+        let servers = start_servers(project, pipeline, systems.runtime, listeners)?;
         announce(systems, &servers, self.output)?;
         let pipeline = &mut *systems.pipeline;
         inputs::start(project, pipeline)?;
@@ -167,13 +174,15 @@ fn drain(project: &Project, systems: &mut Systems<'_>) -> Result<()> {
 }
 
 /// Opens the door for records and the dashboard.
-fn start_servers(project: &Project, pipeline: &mut Pipeline, runtime: &Handle) -> Result<Servers> {
-    let settings = &project.settings;
-    let dashboard = listen_address("serve", &settings.serve.listen)?;
-    let door = listen_address("ingest", &settings.ingest.listen)?;
-    let body_bytes_max = usize::try_from(settings.ingest.body_limit.0).unwrap_or(usize::MAX);
+fn start_servers(
+    project: &Project,
+    pipeline: &mut Pipeline,
+    runtime: &Handle,
+    listeners: Listeners,
+) -> Result<Servers> {
+    let body_bytes_max = usize::try_from(project.settings.ingest.body_limit.0).unwrap_or(usize::MAX);
     let router = pipeline.open_door(body_bytes_max)?;
-    Servers::start(&project.name, pipeline, runtime, dashboard, (door, router))
+    Servers::start(&project.name, pipeline, runtime, listeners, router)
 }
 
 /// Where to look: three lines that can be opened and pasted as they are.
@@ -214,12 +223,15 @@ impl Run {
         };
         let names: Vec<&str> = stages.iter().map(|stage| stage.name()).collect();
         let how = StartOptions { work: Work::Stream, accepts_loss: self.accept_lost_records, is_shared: true };
-        with_pipeline(&project, &stages, how, |systems| {
+        let runtime = runtime()?;
+        let listeners = match self.serve {
+            true => Some(Listeners::bind(&project.settings, runtime.handle())?),
+            false => None,
+        };
+        with_pipeline(&project, runtime.handle(), &stages, how, |systems| {
             stop_on_signals(systems.runtime, systems.pipeline.context.stop.clone(), STOPPING);
-            let servers = match self.serve {
-                true => Some(start_servers(&project, systems.pipeline, systems.runtime)?),
-                false => None,
-            };
+            let start = |listeners| start_servers(&project, systems.pipeline, systems.runtime, listeners);
+            let servers = listeners.map(start).transpose()?;
             let value = serde_json::json!({ "event": "started", "project": project.name, "stages": names });
             self.output.print(&value, || format!("running {} of {}", names.join(", "), project.name))?;
             if let Some(servers) = &servers {
@@ -242,12 +254,11 @@ struct Systems<'a> {
 /// Starts peers and stages, does the work, and stops everything in the reverse order, whatever the work's outcome.
 fn with_pipeline(
     project: &Project,
+    handle: &Handle,
     stages: &BTreeSet<Stage>,
     how: StartOptions,
     work: impl FnOnce(&mut Systems<'_>) -> Result<()>,
 ) -> Result<ExitCode> {
-    let runtime = runtime()?;
-    let handle = runtime.handle();
     Peers::with(project, handle, |peers| {
         let with_database = |database: Option<&Database>| {
             let clock = Arc::new(SystemClock::new());

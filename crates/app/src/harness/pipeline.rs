@@ -19,11 +19,12 @@ use crate::harness::prepare::{self, Prepared};
 use crate::harness::rows::{self, Row};
 use crate::harness::tables::ResultTable;
 use crate::harness::validation::{StreamValidation, World, share};
+use crate::run::layout::{PipelineStream, lay_out_in_memory};
 use crate::run::patterns::PatternPlan;
-use crate::run::pipeline::{PipelineStream, lay_out_in_memory, process_plan};
 use crate::run::process::{Engine, ProcessPlan};
 use crate::run::references;
 use crate::run::results::ResultTopic;
+use crate::run::stages::process_plan;
 use crate::run::store::rejected;
 use crate::run::topics::StreamTopics;
 

@@ -8,7 +8,7 @@ use project::testfile::{SentRecord, SentValue};
 use crate::error::{Error, Result};
 use crate::harness::rows::{self, Row};
 use crate::harness::schemas::MemorySchemas;
-use crate::run::pipeline::PipelineStream;
+use crate::run::layout::PipelineStream;
 
 /// A record as it goes to the raw topic.
 #[derive(Debug, Clone)]

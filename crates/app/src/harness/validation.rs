@@ -13,9 +13,10 @@ use validate::{PartitionValidator, Settled, StreamRules};
 use crate::error::{Error, Result};
 use crate::harness::log::MemoryLog;
 use crate::harness::schemas::MemorySchemas;
-use crate::run::pipeline::{PipelineStream, stream_rules};
+use crate::run::layout::PipelineStream;
 use crate::run::reject::RejectHeaders;
 use crate::run::sink::RecordSink as _;
+use crate::run::stages::stream_rules;
 use crate::run::validate::write;
 
 /// What a stage sees of the world.

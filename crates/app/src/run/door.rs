@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
-use crate::run::pipeline::PipelineStream;
+use crate::run::layout::PipelineStream;
 
 pub(crate) const NAME: &str = "door";
 /// Requests that may wait for the writer; further ones wait in their connections.

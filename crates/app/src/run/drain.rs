@@ -9,9 +9,10 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
+use crate::run::layout::PipelineStream;
 use crate::run::patterns;
 use crate::run::peers::Database;
-use crate::run::pipeline::{Pipeline, PipelineStream, Stage};
+use crate::run::pipeline::{Pipeline, Stage};
 use crate::run::results::ResultTopic;
 
 const POLL: Duration = Duration::from_millis(20);

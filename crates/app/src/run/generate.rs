@@ -9,7 +9,8 @@ use kafka::{OutRecord, Writer, WriterOptions, partition_of};
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
-use crate::run::pipeline::{Pipeline, PipelineStream};
+use crate::run::layout::PipelineStream;
+use crate::run::pipeline::Pipeline;
 
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(120);
 /// Payments made in one step when the schedule has fallen behind.
@@ -23,6 +24,7 @@ pub(crate) struct GenerateTask {
     pub(crate) context: Context,
     pub(crate) stream: PipelineStream,
     pub(crate) rate_per_s: u64,
+    /// The same seed gives the same payments, but for their times and the ids, which hold the time.
     pub(crate) options: PaymentsOptions,
 }
 
@@ -62,7 +64,7 @@ impl GenerateTask {
         if let Some(duration) = duration {
             schedule = schedule.lasting(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
         }
-        let mut sender = Sender::new(self, start_us.unsigned_abs(), 1)?;
+        let mut sender = Sender::new(self, 1)?;
         let mut next = 0_u64;
         while !self.context.stop.is_set() && !schedule.is_over(next) {
             let due = schedule.due(next, self.context.clock.now_us(), STEP_MAX);
@@ -78,11 +80,11 @@ impl GenerateTask {
     }
 
     /// Generates so many payments as fast as they are taken, with the event times that they would have had at the rate until now; gives
-    /// their number, all acknowledged. The same seed gives the same payments, but for their times.
+    /// their number, all acknowledged.
     pub(crate) fn backfill(&self, payments: u64) -> Result<u64> {
         let span_us = OpenLoop::new(self.rate_per_s, 0).intended_us(payments);
         let schedule = OpenLoop::new(self.rate_per_s, self.context.clock.now_us() - span_us);
-        let mut sender = Sender::new(self, self.options.seed, 20)?;
+        let mut sender = Sender::new(self, 20)?;
         let mut next = 0_u64;
         while next < payments && !self.context.stop.is_set() {
             let first = next;
@@ -105,12 +107,11 @@ struct Sender<'a> {
 }
 
 impl<'a> Sender<'a> {
-    fn new(task: &'a GenerateTask, seed: u64, linger_ms: u32) -> Result<Self> {
+    fn new(task: &'a GenerateTask, linger_ms: u32) -> Result<Self> {
         let GenerateTask { context, stream, options, .. } = task;
-        let options = PaymentsOptions { seed, ..options.clone() };
         Ok(Self {
             stream,
-            payments: Payments::new(options).map_err(internal)?,
+            payments: Payments::new(options.clone()).map_err(internal)?,
             encoder: PaymentEncoder::new(&stream.schema, stream.raw_schema_id).map_err(internal)?,
             writer: Writer::new(&context.connection, &WriterOptions { linger_ms, ..WriterOptions::default() })?,
             times_us: Vec::new(),

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use kafka::{Reader, ReaderOptions};
 use model::TopicPartition;
+use project::settings::Settings;
 use serve::{Live, PartitionNumbers, QueryNumbers, Server, StageNumbers, StreamNumbers};
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
 use crate::run::generations::Role;
-use crate::run::peers::cannot_listen;
-use crate::run::pipeline::{Pipeline, PipelineStream};
+use crate::run::layout::PipelineStream;
+use crate::run::peers::{cannot_listen, listen_address};
+use crate::run::pipeline::Pipeline;
 use crate::run::results::ResultTopic;
 use crate::run::supervise::{self, StageThread};
 use crate::run::validate;
@@ -29,6 +32,38 @@ const STORAGE_TROUBLE_FOR: Duration = Duration::from_secs(5);
 /// Longest wait for a question to Kafka that is under way at the end.
 const GATHERER_PATIENCE: Duration = Duration::from_secs(3);
 
+/// The ports of a pipeline's servers. They are taken before the pipeline claims anything, so that a start which can't have them does no harm
+/// to a process that runs the same project.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    dashboard: Server,
+    door: TcpListener,
+    door_address: SocketAddr,
+}
+
+impl Listeners {
+    /// Takes `serve.listen` and `ingest.listen`.
+    ///
+    /// # Errors
+    /// `Project` for a text that is no address, `Unavailable` when a port is taken.
+    pub(crate) fn bind(settings: &Settings, runtime: &Handle) -> Result<Self> {
+        let dashboard = listen_address("serve", &settings.serve.listen)?;
+        let dashboard = runtime.block_on(Server::bind(dashboard)).map_err(|error| match error {
+            serve::Error::PortTaken { address } => {
+                cannot_listen("dashboard", "serve.listen", address, &std::io::ErrorKind::AddrInUse.into())
+            }
+            serve::Error::Bind { address, source } => cannot_listen("dashboard", "serve.listen", address, &source),
+            error => Error::Unavailable(error.to_string()),
+        })?;
+        let listen = listen_address("ingest", &settings.ingest.listen)?;
+        let door = runtime
+            .block_on(TcpListener::bind(listen))
+            .map_err(|error| cannot_listen("door for records", "ingest.listen", listen, &error))?;
+        let door_address = door.local_addr().map_err(|error| Error::system("asking for the door's address", error))?;
+        Ok(Self { dashboard, door, door_address })
+    }
+}
+
 /// The servers of a running pipeline: the dashboard's, and the HTTP door's.
 #[derive(Debug)]
 pub(crate) struct Servers {
@@ -39,35 +74,26 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Binds both addresses and starts serving; they stop when the pipeline does.
+    /// Starts serving on both listeners; they stop when the pipeline does. `router` is the door's.
     ///
     /// # Errors
-    /// `Unavailable` when a port is taken.
+    /// `System` if the machine has no thread left.
     pub(crate) fn start(
         name: &str,
         pipeline: &Pipeline,
         runtime: &Handle,
-        dashboard: SocketAddr,
-        door: (SocketAddr, axum::Router),
+        listeners: Listeners,
+        router: axum::Router,
     ) -> Result<Self> {
         let context = &pipeline.context;
         let live = Live::new(name, context.clock.clone());
-        let server = runtime.block_on(Server::bind(dashboard, live.clone())).map_err(|error| match error {
-            serve::Error::PortTaken { address } => {
-                cannot_listen("dashboard", "serve.listen", address, &std::io::ErrorKind::AddrInUse.into())
-            }
-            serve::Error::Bind { address, source } => cannot_listen("dashboard", "serve.listen", address, &source),
-            error => Error::Unavailable(error.to_string()),
-        })?;
-        let dashboard = server.address();
-        let (listen, router) = door;
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind(listen))
-            .map_err(|error| cannot_listen("door for records", "ingest.listen", listen, &error))?;
-        let door = listener.local_addr().map_err(|error| Error::system("asking for the door's address", error))?;
+        let Listeners { dashboard: server, door: listener, door_address: door } = listeners;
+        let (dashboard, shown) = (server.address(), live.clone());
         let (stop, door_stop) = (context.stop.clone().thrown(), pipeline.intake.stop.clone().thrown());
         let tasks = vec![
-            runtime.spawn(async move { server.run(stop).await.map_err(|error| Error::Unavailable(error.to_string())) }),
+            runtime.spawn(async move {
+                server.run(shown, stop).await.map_err(|error| Error::Unavailable(error.to_string()))
+            }),
             runtime.spawn(async move {
                 let served = axum::serve(listener, router).with_graceful_shutdown(door_stop).await;
                 served.map_err(|error| Error::system("serving the door for records", error))

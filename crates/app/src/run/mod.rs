@@ -3,7 +3,9 @@
 //! | file | does |
 //! | --- | --- |
 //! | `peers` | starts the embedded systems, or connects to the given ones |
-//! | `pipeline` | a project on its peers: topics, schemas, tables, stage threads |
+//! | `pipeline` | a project on its peers: a thread for each stage |
+//! | `layout` | topics and schemas of streams and results |
+//! | `stages` | each stage as the settings have it |
 //! | `generations` | which generations of each query run, and which one is shown |
 //! | `validate`, `process`, `patterns`, `store` | the stages' loops |
 //! | `spark/` | the process stage on Apache Spark |
@@ -11,12 +13,14 @@
 //! | `load`, `generate`, `door` | records in |
 //! | `live`, `latency` | numbers for the dashboard and metrics |
 //! | `audit` | proof that nothing is lost and nothing is there twice |
+//! | `sole_runner` | one `up` per data directory |
 //! | `drain` | the order in which all is brought to its end |
 //! | `decode`, `read_range` | reading what a stage of ours wrote |
 //! | `show` | any record as people read it |
 //! | `sink` | where records go: Kafka, or a test's log |
 //! | `positions`, `progress` | positions held against their topics; what a start needs of a progress topic |
 //! | `sharing` | which partitions of a stage are this process's |
+//! | `statistics` | what state has needed at most |
 //! | `status`, `supervise`, `stop`, `context` | what threads share, how they end |
 
 pub(crate) mod audit;
@@ -27,6 +31,7 @@ pub(crate) mod drain;
 pub(crate) mod generate;
 pub(crate) mod generations;
 pub(crate) mod latency;
+pub(crate) mod layout;
 pub(crate) mod live;
 pub(crate) mod load;
 pub(crate) mod patterns;
@@ -42,7 +47,10 @@ pub(crate) mod results;
 pub(crate) mod sharing;
 pub(crate) mod show;
 pub(crate) mod sink;
+pub(crate) mod sole_runner;
 pub(crate) mod spark;
+pub(crate) mod stages;
+pub(crate) mod statistics;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod store;

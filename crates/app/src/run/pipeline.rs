@@ -1,35 +1,34 @@
-//! A project on its peers: topics, schemas, tables, and a thread for each stage.
+//! A project on its peers, and a thread for each stage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::process::{OperatorOptions, ReferenceData, Spill};
-use ::validate::{DuplicateRules, DuplicatesDisk, Rule, StreamRules};
-use kafka::Admin;
-use model::{Clock, Schemas};
-use project::settings::{Engine, StateOverflow};
-use project::{Project, Stream};
+use model::Clock;
+use project::Project;
+use project::settings::Engine;
 use state::SnapshotStore;
 use tokio::runtime::Handle;
 
 use crate::error::Result;
 use crate::run::context::Context;
 use crate::run::door::{self, Door};
-use crate::run::generations::{Generations, Run, first_stream};
+use crate::run::generations::Generations;
+use crate::run::layout::{PipelineStream, lay_out_results, lay_out_streams};
 use crate::run::load::Load;
-use crate::run::patterns::{self, PatternPlan, PatternsStage};
+use crate::run::patterns::{self, PatternsStage};
 use crate::run::peers::{Database, Peers};
-use crate::run::process::{self, ProcessPlan, ProcessStage, ProcessStream};
-use crate::run::references::{self, Feed};
+use crate::run::process::{self, ProcessStage};
+use crate::run::references;
 use crate::run::results::ResultTopic;
 use crate::run::sharing::{self, Share, Sharing};
 use crate::run::spark::{SparkStage, Work};
+use crate::run::stages::{of_queries, patterns_stage, process_stage, store_stage, validate_stage};
+use crate::run::statistics;
 use crate::run::stop::Stop;
 use crate::run::store::{self, StoreStage};
 use crate::run::supervise::{self, StageThread};
-use crate::run::topics::StreamTopics;
-use crate::run::validate::{self, ValidateStage};
+use crate::run::validate::ValidateStage;
 
 /// Which stages a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +68,8 @@ pub(crate) struct Pipeline {
     /// Names of the patterns stage and of those that fill generations of patterns.
     pub(crate) pattern_stages: Vec<String>,
     intake_threads: Vec<StageThread>,
+    /// Keeps what the state of queries needs, where this process works queries out.
+    statistics: Option<StageThread>,
     stages: BTreeMap<Stage, RunningStage>,
 }
 
@@ -76,32 +77,6 @@ pub(crate) struct Pipeline {
 struct RunningStage {
     stop: Stop,
     threads: Vec<StageThread>,
-}
-
-/// A stream with its topics and schema ids.
-#[derive(Debug, Clone)]
-pub(crate) struct PipelineStream {
-    pub(crate) name: String,
-    pub(crate) topics: StreamTopics,
-    pub(crate) schema: avro::Schema,
-    pub(crate) key: String,
-    pub(crate) raw_schema_id: u32,
-    pub(crate) validated_schema_id: u32,
-}
-
-impl PipelineStream {
-    /// A stream whose schema the registry has for its raw and its validated topic.
-    fn register(stream: &Stream, topics: StreamTopics, schemas: &dyn Schemas) -> Result<Self> {
-        let (raw_schema_id, validated_schema_id) = topics.register(schemas, &stream.schema_text)?;
-        Ok(Self {
-            name: stream.name.clone(),
-            topics,
-            schema: stream.schema.clone(),
-            key: stream.key.clone(),
-            raw_schema_id,
-            validated_schema_id,
-        })
-    }
 }
 
 /// What a start is told besides the project.
@@ -133,75 +108,38 @@ impl Pipeline {
         how: StartOptions,
     ) -> Result<Self> {
         let context = Context::new(peers, clock);
-        let group = |part: &str| how.is_shared.then(|| sharing::group(project, part));
         let streams = lay_out_streams(project, &context)?;
         let snapshots = Arc::new(SnapshotStore::open(&project.snapshot_dir().to_string_lossy())?);
         let generations = Generations::new(snapshots.clone());
         let needs_results = stages.iter().any(|stage| *stage != Stage::Validate);
         let results = if needs_results { lay_out_results(project, &context, &generations)? } else { Vec::new() };
-        let mut process_stages = Vec::new();
+        let starter = Starter { project, context, database, runtime, how, streams, results, generations, snapshots };
+        let (mut process_stages, mut pattern_stages) = (Vec::new(), Vec::new());
         let mut running = BTreeMap::new();
-        if stages.contains(&Stage::Store)
-            && let Some(database) = database
-        {
-            let part = context.part();
-            let stage = store_stage(project, &part, database, runtime, &streams, &results, &generations);
-            let stage = StoreStage { group: group(store::NAME), accepts_loss: how.accepts_loss, ..stage };
-            runtime.block_on(stage.prepare())?;
-            let sharing = stage.sharing();
-            let threads = vec![spawn_shared(&part, store::NAME, sharing, move |share| stage.run_epoch(share))?];
-            running.insert(Stage::Store, RunningStage { stop: part.stop, threads });
+        // What waits for another's results starts before it.
+        for stage in [Stage::Store, Stage::Process, Stage::Patterns, Stage::Validate] {
+            let started = match stage {
+                _ if !stages.contains(&stage) => None,
+                Stage::Store => starter.store()?,
+                Stage::Process => Some(starter.process(&mut process_stages)?),
+                Stage::Patterns => starter.patterns(&mut pattern_stages)?,
+                Stage::Validate => Some(starter.validation()?),
+            };
+            running.extend(started.map(|started| (stage, started)));
         }
-        if stages.contains(&Stage::Process) {
-            let part = context.part();
-            let own = of_queries(&results);
-            let mut threads = Vec::new();
-            match project.engine {
-                Engine::Local => {
-                    let own_url = database.map(|database| database.url.as_str());
-                    let watchers = references::start(project, &part, own_url, &own, &snapshots, runtime)?;
-                    let feeds = watchers.iter().map(|watcher| (watcher.table.clone(), watcher.feed())).collect();
-                    for mut watcher in watchers {
-                        let name = watcher.name.clone();
-                        threads.push(spawn(&part, &name, move || watcher.run())?);
-                    }
-                    let stage = process_stage(project, &part, &streams, &own, feeds, &generations, snapshots.clone());
-                    let group = group(process::NAME);
-                    for stage in (ProcessStage { group, accepts_loss: how.accepts_loss, ..stage }).split() {
-                        let (name, sharing) = (stage.name.clone(), stage.sharing());
-                        threads.push(spawn_shared(&part, &name, sharing, move |share| stage.run_epoch(share))?);
-                        process_stages.push(name);
-                    }
-                }
-                Engine::Spark => {
-                    let stage = SparkStage::new(project, &part, runtime, how.work, &streams, &own, snapshots.clone())?;
-                    let sharing = stage.sharing(group(process::NAME));
-                    threads.push(spawn_shared(&part, process::NAME, sharing, move |share| stage.run_epoch(share))?);
-                    process_stages.push(process::NAME.to_owned());
-                }
-            }
-            running.insert(Stage::Process, RunningStage { stop: part.stop, threads });
-        }
-        let mut pattern_stages = Vec::new();
-        if stages.contains(&Stage::Patterns)
-            && let Some(stage) = patterns_stage(project, &context.part(), &streams, &results, &generations, snapshots)
-        {
-            let stage = PatternsStage { group: group(patterns::NAME), accepts_loss: how.accepts_loss, ..stage };
-            running.insert(Stage::Patterns, start_patterns(stage, &mut pattern_stages)?);
-        }
-        if stages.contains(&Stage::Validate) {
-            running.insert(Stage::Validate, start_validation(project, &context.part(), &streams, how)?);
-        }
-        let intake = context.part();
+        let has_queries = running.contains_key(&Stage::Process) || running.contains_key(&Stage::Patterns);
+        let statistics = has_queries.then(|| starter.statistics()).transpose()?;
+        let Starter { context, streams, results, generations, .. } = starter;
         Ok(Self {
+            intake: context.part(),
             context,
-            intake,
             streams,
             results,
             generations,
             process_stages,
             pattern_stages,
             intake_threads: Vec::new(),
+            statistics,
             stages: running,
         })
     }
@@ -254,6 +192,7 @@ impl Pipeline {
     pub(crate) fn stop(self) -> Result<()> {
         self.context.stop.everything();
         let mut threads = self.intake_threads;
+        threads.extend(self.statistics);
         threads.extend(self.stages.into_values().flat_map(|stage| stage.threads));
         join_all(threads)
     }
@@ -295,291 +234,109 @@ fn spawn(context: &Context, name: &str, epoch: impl FnMut() -> Result<()> + Send
     supervise::spawn(name.to_owned(), context.stop.clone(), context.status.clone(), epoch)
 }
 
-/// Starts the patterns stage and those that fill generations; adds their names.
-fn start_patterns(stage: PatternsStage, names: &mut Vec<String>) -> Result<RunningStage> {
-    let (stop, mut threads) = (stage.context.stop.clone(), Vec::new());
-    for stage in stage.split() {
-        let (part, name, sharing) = (stage.context.clone(), stage.name.clone(), stage.sharing());
-        threads.push(spawn_shared(&part, &name, sharing, move |share| stage.run_epoch(share))?);
-        names.push(name);
-    }
-    Ok(RunningStage { stop, threads })
-}
-
-/// Starts the validation of each stream.
-fn start_validation(
-    project: &Project,
-    context: &Context,
-    streams: &[PipelineStream],
+/// What stages are started with.
+struct Starter<'a> {
+    project: &'a Project,
+    context: Context,
+    database: Option<&'a Database>,
+    runtime: &'a Handle,
     how: StartOptions,
-) -> Result<RunningStage> {
-    let mut threads = Vec::new();
-    for (stream, settings) in streams.iter().zip(&project.streams) {
-        let stage = validate_stage(project, context, stream, settings);
-        let group = how.is_shared.then(|| sharing::group(project, &stage.name));
-        let stage = ValidateStage { group, accepts_loss: how.accepts_loss, ..stage };
-        let (name, sharing) = (stage.name.clone(), stage.sharing());
-        threads.push(spawn_shared(context, &name, sharing, move |share| stage.run_epoch(share))?);
-    }
-    Ok(RunningStage { stop: context.stop.clone(), threads })
-}
-
-/// Makes the streams' topics and registers their schemas.
-pub(crate) fn lay_out_streams(project: &Project, context: &Context) -> Result<Vec<PipelineStream>> {
-    let admin = Admin::new(&context.connection)?;
-    let prefix = &project.settings.connections.kafka.topic_prefix;
-    let mut streams = Vec::new();
-    let mut specs = Vec::new();
-    for stream in &project.streams {
-        let topics = StreamTopics::of(prefix, &stream.name, stream.partitions);
-        specs.extend(topics.specs(i32::from(stream.replication), &topic_config(stream)));
-        streams.push((stream, topics));
-    }
-    admin.create_topics(&specs)?;
-    let mut laid_out = Vec::new();
-    for (stream, topics) in streams {
-        topics.check(&admin)?;
-        laid_out.push(PipelineStream::register(stream, topics, &*context.schemas)?);
-    }
-    Ok(laid_out)
-}
-
-/// The project's process stage on Apache Spark, with topics and schemas made.
-///
-/// # Errors
-/// Those of Kafka, the registry and the snapshot store.
-pub(crate) fn spark_stage(project: &Project, context: &Context, runtime: &Handle, work: Work) -> Result<SparkStage> {
-    let streams = lay_out_streams(project, context)?;
-    let snapshots = Arc::new(SnapshotStore::open(&project.snapshot_dir().to_string_lossy())?);
-    let results = lay_out_results(project, context, &Generations::new(snapshots.clone()))?;
-    SparkStage::new(project, context, runtime, work, &streams, &of_queries(&results), snapshots)
-}
-
-/// What a project has in Kafka.
-#[derive(Debug)]
-pub(crate) struct KnownTopics {
-    /// Name and topics of each stream.
-    pub(crate) streams: Vec<(String, StreamTopics)>,
-    pub(crate) results: Vec<ResultTopic>,
-}
-
-/// The topics of a project's streams and of the results that its views show, without making any. A query that never ran has no result.
-///
-/// # Errors
-/// Those of the snapshot store.
-pub(crate) fn known_topics(project: &Project) -> Result<KnownTopics> {
-    let prefix = &project.settings.connections.kafka.topic_prefix;
-    let topics = |stream: &Stream| (stream.name.clone(), StreamTopics::of(prefix, &stream.name, stream.partitions));
-    let snapshots = Arc::new(SnapshotStore::open(&project.snapshot_dir().to_string_lossy())?);
-    let results = Generations::new(snapshots).shown_results(project, prefix)?;
-    Ok(KnownTopics { streams: project.streams.iter().map(topics).collect(), results })
-}
-
-/// Streams with their schemas registered, and results in their first generation, for a pipeline whose topics are in memory.
-///
-/// # Errors
-/// Those of the registry; a query that reads no stream.
-pub(crate) fn lay_out_in_memory(
-    project: &Project,
-    schemas: &dyn Schemas,
-) -> Result<(Vec<PipelineStream>, Vec<ResultTopic>)> {
-    let prefix = &project.settings.connections.kafka.topic_prefix;
-    let mut streams = Vec::new();
-    for stream in &project.streams {
-        let topics = StreamTopics::of(prefix, &stream.name, stream.partitions);
-        streams.push(PipelineStream::register(stream, topics, schemas)?);
-    }
-    let mut results = Vec::new();
-    for query in &project.queries {
-        let partitions = first_stream(project, query)?.partitions;
-        results.push(ResultTopic::of(prefix, Run::first(query.clone()), partitions)?);
-    }
-    results.extend(pattern_limits(project, prefix)?.map(|(_, limits)| limits));
-    Ok((streams, results))
-}
-
-/// Where it is recorded what patterns give up, with the stream whose retention it has; `None` in a project without patterns.
-fn pattern_limits<'p>(project: &'p Project, prefix: &str) -> Result<Option<(&'p Stream, ResultTopic)>> {
-    let Some(pattern) = project.queries.iter().find(|query| query.pattern.is_some()) else { return Ok(None) };
-    let result = ResultTopic::of(prefix, Run::first(Arc::new(project::pattern_limits::query())), 1)?;
-    Ok(Some((first_stream(project, pattern)?, result)))
-}
-
-/// Settles the generations of queries and patterns, and makes the topics of those that run.
-fn lay_out_results(project: &Project, context: &Context, generations: &Generations) -> Result<Vec<ResultTopic>> {
-    let prefix = &project.settings.connections.kafka.topic_prefix;
-    let mut results = generations.settle(project, prefix)?;
-    // Apache Spark runs one generation at a time.
-    let at_once = |result: &ResultTopic| !result.is_pattern() && project.engine == Engine::Spark;
-    generations.take_over_at_once(&mut results, at_once)?;
-    let mut specs = Vec::new();
-    for result in &results {
-        let stream = first_stream(project, &result.query)?;
-        specs.push(result.spec(i32::from(stream.replication), &topic_config(stream)));
-    }
-    if let Some((stream, limits)) = pattern_limits(project, prefix)? {
-        specs.push(limits.spec(i32::from(stream.replication), &topic_config(stream)));
-        results.push(limits);
-    }
-    Admin::new(&context.connection)?.create_topics(&specs)?;
-    Ok(results)
-}
-
-fn topic_config(stream: &Stream) -> BTreeMap<String, String> {
-    let mut config = stream.topic_properties.clone();
-    config.entry("retention.ms".to_owned()).or_insert_with(|| stream.retention.retention_ms().to_string());
-    config
-}
-
-fn validate_stage(project: &Project, context: &Context, stream: &PipelineStream, settings: &Stream) -> ValidateStage {
-    ValidateStage {
-        context: context.clone(),
-        topics: stream.topics.clone(),
-        rules: Arc::new(stream_rules(project, stream, settings)),
-        idle_timeout: settings.idle_timeout.0,
-        max_skew: settings.max_skew.0,
-        name: validate::name_of(&stream.name),
-        group: None,
-        accepts_loss: false,
-    }
-}
-
-/// What a stream's records are judged by.
-pub(crate) fn stream_rules(project: &Project, stream: &PipelineStream, settings: &Stream) -> StreamRules {
-    let rules = settings
-        .rules
-        .iter()
-        .map(|rule| Rule { name: rule.name.clone(), text: rule.text.clone(), condition: rule.condition.clone() })
-        .collect();
-    StreamRules {
-        stream: stream.name.clone(),
-        schema: stream.schema.clone(),
-        schema_id: stream.validated_schema_id,
-        event_time: settings.event_time.clone(),
-        id: settings.id.clone(),
-        duplicates: settings.duplicates.as_ref().map(|duplicates| duplicate_rules(project, duplicates)),
-        lateness: settings.lateness.0,
-        future_skew: settings.future_skew.0,
-        unknown_schema_grace: settings.unknown_schema_grace.0,
-        rules,
-    }
-}
-
-fn duplicate_rules(project: &Project, duplicates: &project::settings::Duplicates) -> DuplicateRules {
-    DuplicateRules {
-        within: duplicates.within.0,
-        memory_bytes_max: usize::try_from(duplicates.memory.0).unwrap_or(usize::MAX),
-        disk: Some(DuplicatesDisk { directory: project.data_dir.join("spill"), bytes_max: duplicates.disk.0 }),
-    }
-}
-
-fn process_stage(
-    project: &Project,
-    context: &Context,
-    streams: &[PipelineStream],
-    results: &[ResultTopic],
-    references: BTreeMap<String, Arc<Feed>>,
-    generations: &Generations,
+    streams: Vec<PipelineStream>,
+    results: Vec<ResultTopic>,
+    generations: Generations,
     snapshots: Arc<SnapshotStore>,
-) -> ProcessStage {
-    let settings = &project.settings.process;
-    ProcessStage {
-        context: context.clone(),
-        name: process::NAME.to_owned(),
-        plan: Arc::new(process_plan(project, streams, results, BTreeMap::new())),
-        references,
-        generations: generations.clone(),
-        snapshots,
-        batch_interval: settings.batch_interval.0,
-        checkpoint_interval: settings.checkpoint_interval.0.max(Duration::from_millis(100)),
-        group: None,
-        leads: true,
-        accepts_loss: false,
+}
+
+impl Starter<'_> {
+    /// The consumer group of a stage that is shared with other processes.
+    fn group(&self, stage: &str) -> Option<String> {
+        self.how.is_shared.then(|| sharing::group(self.project, stage))
     }
-}
 
-/// What the process stage works out, with these reference tables.
-pub(crate) fn process_plan(
-    project: &Project,
-    streams: &[PipelineStream],
-    results: &[ResultTopic],
-    references: BTreeMap<String, Arc<ReferenceData>>,
-) -> ProcessPlan {
-    let results = of_queries(results);
-    let bytes_max = usize::try_from(project.settings.process.state_limit.0).unwrap_or(usize::MAX);
-    ProcessPlan {
-        pipeline: project.name.clone(),
-        streams: streams_of(streams, &results),
-        results,
-        references,
-        state_bytes_max: bytes_max,
-        spill: match project.settings.process.state_overflow {
-            StateOverflow::Spill => Some(Spill { directory: project.data_dir.join("spill").into(), bytes_max }),
-            StateOverflow::Pause => None,
-        },
-        parts_from_groups: OperatorOptions::default().parts_from_groups,
+    fn store(&self) -> Result<Option<RunningStage>> {
+        let Some(database) = self.database else { return Ok(None) };
+        let part = self.context.part();
+        let stage =
+            store_stage(self.project, &part, database, self.runtime, &self.streams, &self.results, &self.generations);
+        let stage = StoreStage { group: self.group(store::NAME), accepts_loss: self.how.accepts_loss, ..stage };
+        self.runtime.block_on(stage.prepare())?;
+        let sharing = stage.sharing();
+        let threads = vec![spawn_shared(&part, store::NAME, sharing, move |share| stage.run_epoch(share))?];
+        Ok(Some(RunningStage { stop: part.stop, threads }))
     }
-}
 
-/// The results of queries, which the process stage works out.
-fn of_queries(results: &[ResultTopic]) -> Vec<ResultTopic> {
-    let is_own = |result: &&ResultTopic| !result.is_pattern() && result.query.name != project::pattern_limits::NAME;
-    results.iter().filter(is_own).cloned().collect()
-}
+    /// Starts what works queries out; adds the names of its stages.
+    fn process(&self, names: &mut Vec<String>) -> Result<RunningStage> {
+        let part = self.context.part();
+        let threads = match self.project.engine {
+            Engine::Local => self.local_queries(&part, names)?,
+            Engine::Spark => {
+                let (queries, snapshots) = (of_queries(&self.results), self.snapshots.clone());
+                let work = self.how.work;
+                let stage =
+                    SparkStage::new(self.project, &part, self.runtime, work, &self.streams, &queries, snapshots)?;
+                let sharing = stage.sharing(self.group(process::NAME));
+                names.push(process::NAME.to_owned());
+                vec![spawn_shared(&part, process::NAME, sharing, move |share| stage.run_epoch(share))?]
+            }
+        };
+        Ok(RunningStage { stop: part.stop, threads })
+    }
 
-/// The streams that these results are made from.
-pub(crate) fn streams_of(streams: &[PipelineStream], results: &[ResultTopic]) -> Vec<ProcessStream> {
-    let read = streams.iter().filter(|stream| results.iter().any(|result| result.query.reads(&stream.name)));
-    let stream = |stream: &PipelineStream| ProcessStream {
-        name: stream.name.clone(),
-        topics: stream.topics.clone(),
-        schema: stream.schema.clone(),
-    };
-    read.map(stream).collect()
-}
+    /// The process stage, those that fill generations, and what watches reference tables.
+    fn local_queries(&self, part: &Context, names: &mut Vec<String>) -> Result<Vec<StageThread>> {
+        let (queries, snapshots) = (of_queries(&self.results), self.snapshots.clone());
+        let own_url = self.database.map(|database| database.url.as_str());
+        let watchers = references::start(self.project, part, own_url, &queries, &snapshots, self.runtime)?;
+        let feeds = watchers.iter().map(|watcher| (watcher.table.clone(), watcher.feed())).collect();
+        let mut threads = Vec::new();
+        for mut watcher in watchers {
+            let name = watcher.name.clone();
+            threads.push(spawn(part, &name, move || watcher.run())?);
+        }
+        let stage = process_stage(self.project, part, &self.streams, &queries, feeds, &self.generations, snapshots);
+        let group = self.group(process::NAME);
+        for stage in (ProcessStage { group, accepts_loss: self.how.accepts_loss, ..stage }).split() {
+            let (name, sharing) = (stage.name.clone(), stage.sharing());
+            threads.push(spawn_shared(part, &name, sharing, move |share| stage.run_epoch(share))?);
+            names.push(name);
+        }
+        Ok(threads)
+    }
 
-/// The stage of the project's patterns; `None` if it has none.
-fn patterns_stage(
-    project: &Project,
-    context: &Context,
-    streams: &[PipelineStream],
-    results: &[ResultTopic],
-    generations: &Generations,
-    snapshots: Arc<SnapshotStore>,
-) -> Option<PatternsStage> {
-    let settings = &project.settings.process;
-    Some(PatternsStage {
-        context: context.clone(),
-        name: patterns::NAME.to_owned(),
-        plan: Arc::new(PatternPlan::of(project, streams, results)?),
-        generations: generations.clone(),
-        snapshots,
-        batch_interval: settings.batch_interval.0,
-        checkpoint_interval: settings.checkpoint_interval.0.max(Duration::from_millis(100)),
-        group: None,
-        leads: true,
-        accepts_loss: false,
-    })
-}
+    /// Starts the patterns stage and those that fill generations; adds their names.
+    fn patterns(&self, names: &mut Vec<String>) -> Result<Option<RunningStage>> {
+        let part = self.context.part();
+        let snapshots = self.snapshots.clone();
+        let stage = patterns_stage(self.project, &part, &self.streams, &self.results, &self.generations, snapshots);
+        let Some(stage) = stage else { return Ok(None) };
+        let stage = PatternsStage { group: self.group(patterns::NAME), accepts_loss: self.how.accepts_loss, ..stage };
+        let mut threads = Vec::new();
+        for stage in stage.split() {
+            let (name, sharing) = (stage.name.clone(), stage.sharing());
+            names.push(name.clone());
+            threads.push(spawn_shared(&part, &name, sharing, move |share| stage.run_epoch(share))?);
+        }
+        Ok(Some(RunningStage { stop: part.stop, threads }))
+    }
 
-fn store_stage(
-    project: &Project,
-    context: &Context,
-    database: &Database,
-    runtime: &Handle,
-    streams: &[PipelineStream],
-    results: &[ResultTopic],
-    generations: &Generations,
-) -> StoreStage {
-    StoreStage {
-        context: context.clone(),
-        store: database.store.clone(),
-        runtime: runtime.clone(),
-        streams: streams.iter().map(|stream| (stream.name.clone(), stream.topics.clone())).collect(),
-        results: results.iter().filter(|result| result.query.options.table).cloned().collect(),
-        generations: generations.clone(),
-        group: None,
-        batch_rows: usize::try_from(project.settings.store.batch_rows).unwrap_or(50_000),
-        accepts_loss: false,
+    /// Starts the validation of each stream.
+    fn validation(&self) -> Result<RunningStage> {
+        let part = self.context.part();
+        let mut threads = Vec::new();
+        for (stream, settings) in self.streams.iter().zip(&self.project.streams) {
+            let stage = validate_stage(self.project, &part, stream, settings);
+            let group = self.group(&stage.name);
+            let stage = ValidateStage { group, accepts_loss: self.how.accepts_loss, ..stage };
+            let (name, sharing) = (stage.name.clone(), stage.sharing());
+            threads.push(spawn_shared(&part, &name, sharing, move |share| stage.run_epoch(share))?);
+        }
+        Ok(RunningStage { stop: part.stop, threads })
+    }
+
+    /// Starts what keeps how much state queries need.
+    fn statistics(&self) -> Result<StageThread> {
+        let (context, snapshots) = (self.context.clone(), self.snapshots.clone());
+        spawn(&self.context, statistics::NAME, move || statistics::keep(&context, &snapshots))
     }
 }

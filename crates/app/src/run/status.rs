@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use model::{Progress, TopicPartition};
 
 use crate::run::latency::Probe;
+use crate::run::statistics::Seen;
 
 /// Shared by all threads of the process. Locked a few times per micro-batch, never per record.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ struct Inner {
     drained: BTreeMap<String, Drained>,
     drain_wanted: BTreeMap<String, BTreeMap<TopicPartition, i64>>,
     queries: BTreeMap<String, QueryStatus>,
+    /// The state of each query when it was largest.
+    peaks: BTreeMap<String, Seen>,
     stored_rows: BTreeMap<String, u64>,
     /// Queries whose view PostgreSQL refused to swap to a new generation.
     refused_views: BTreeSet<String>,
@@ -178,6 +181,8 @@ impl Status {
 
     pub(crate) fn set_query(&self, query: &str, metrics: process::Metrics, latest: Option<Vec<ShownRow>>) {
         let mut inner = self.lock();
+        let peak = inner.peaks.entry(query.to_owned()).or_default();
+        *peak = peak.or(Seen::of(&metrics));
         let status = inner.queries.entry(query.to_owned()).or_default();
         status.metrics = metrics;
         if let Some(latest) = latest {
@@ -191,6 +196,10 @@ impl Status {
 
     pub(crate) fn queries(&self) -> BTreeMap<String, QueryStatus> {
         self.lock().queries.clone()
+    }
+
+    pub(crate) fn peaks(&self) -> BTreeMap<String, Seen> {
+        self.lock().peaks.clone()
     }
 
     /// Notes whether PostgreSQL refused to swap a query's view.

@@ -24,7 +24,7 @@ use project::Project;
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
-use crate::run::pipeline::PipelineStream;
+use crate::run::layout::PipelineStream;
 use crate::run::read_range::read_range;
 use crate::run::topics::StreamTopics;
 use done::{Done, LastRow};

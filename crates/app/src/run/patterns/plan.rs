@@ -3,9 +3,10 @@
 use model::TopicPartition;
 use project::Project;
 
-use crate::run::pipeline::{PipelineStream, streams_of};
+use crate::run::layout::PipelineStream;
 use crate::run::process::ProcessStream;
 use crate::run::results::ResultTopic;
+use crate::run::stages::streams_of;
 
 /// The patterns of a project.
 #[derive(Debug, Clone)]

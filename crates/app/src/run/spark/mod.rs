@@ -31,7 +31,7 @@ use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
 use crate::run::context::Context;
-use crate::run::pipeline::PipelineStream;
+use crate::run::layout::PipelineStream;
 use crate::run::process::NAME;
 use crate::run::results::ResultTopic;
 use crate::run::sharing::{Share, Sharing};

@@ -9,7 +9,7 @@ use spark::print::{Printed, Read, ReferenceRows, Sink, Source, WriterSchema};
 
 use super::{SparkStage, SparkStream, kafka_options};
 use crate::error::Result;
-use crate::run::pipeline::PipelineStream;
+use crate::run::layout::PipelineStream;
 use crate::run::references;
 use crate::run::results::ResultTopic;
 
