@@ -180,3 +180,27 @@ fn doctor_tells_what_is_missing_and_what_to_do() {
     assert_eq!(ended.code, Some(0), "Kafka and PostgreSQL of the rig: {}{}", ended.stdout, ended.stderr);
     assert!(ended.stdout.contains("PostgreSQL 1") && ended.stdout.contains("0 of 1 raw topics"), "{}", ended.stdout);
 }
+
+#[test]
+fn explain_says_what_the_state_has_needed() {
+    let project = shop();
+    let explain =
+        || lines(&project.run("explain", &["sales_per_minute", "--output", "json"])).remove(0)["queries"][0].clone();
+    assert!(explain().get("seen").is_none(), "it never ran");
+    let ended = project.run("up", &["--drain"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let (explained, count) = (explain(), |value: &Value| value.as_u64().expect("a number"));
+    let seen = &explained["seen"];
+    let (groups, bytes, per_window) =
+        (count(&seen["groups"]), count(&seen["bytes"]), count(&seen["groups_per_window"]));
+    assert!(groups > 0 && bytes > 50 * groups && per_window > 0, "{seen}");
+    let open = count(&explained["state"][0]["windows_open"]);
+    assert_eq!(count(&seen["bytes_bound"]), per_window * open * bytes.div_ceil(groups), "{seen}");
+    let text = project.run("explain", &["sales_per_minute"]).stdout;
+    assert!(text.contains("\n  seen ") && text.contains(" groups a window and "), "{text}");
+
+    for _ in ["selected", "grouped by"] {
+        project.edit("queries/sales_per_minute.sql", "'1 minute'", "'2 minutes'");
+    }
+    assert!(explain().get("seen").is_none(), "another query, which never ran");
+}

@@ -1,13 +1,15 @@
 //! `tillstream explain`: what queries do, read, keep and cost.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
+use sql::Query;
 
 use crate::cli::Output;
 use crate::cli::project::{ProjectArgs, directory_and_rest};
 use crate::error::{Error, Result};
-use crate::explain::explain;
+use crate::explain::{explain, seen};
 
 /// Show what queries do: their plan, the columns they read, the windows they keep and for how long, what their state may cost.
 #[derive(Debug, Args)]
@@ -43,7 +45,9 @@ impl ExplainCommand {
                 )));
             }
         };
-        let explained = queries.iter().map(|query| explain(&project, query)).collect::<Result<Vec<_>>>()?;
+        let seen = seen(&project)?;
+        let explained = |query: &Arc<Query>| explain(&project, query, seen.get(&query.name).copied());
+        let explained = queries.iter().map(explained).collect::<Result<Vec<_>>>()?;
         self.output.print(&serde_json::json!({ "version": 1, "queries": explained }), || {
             let texts: Vec<String> = explained.iter().map(crate::explain::Explained::text).collect();
             texts.join("\n").trim_end().to_owned()

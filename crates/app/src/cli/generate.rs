@@ -37,7 +37,7 @@ pub(crate) struct Generate {
     /// So many payments at once, with the event times that they would have had at the rate until now.
     #[arg(long, value_name = "PAYMENTS", conflicts_with = "duration")]
     backfill: Option<u64>,
-    /// Seed of everything random.
+    /// Seed of everything random: the same one gives the same payments at other times, which are in their ids.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Share of payments that are reported late, 0 to 1.

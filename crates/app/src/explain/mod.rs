@@ -1,5 +1,6 @@
 //! What a query does, reads, keeps and costs, for `tillstream explain`.
 
+mod seen;
 mod state;
 
 use std::fmt::Write as _;
@@ -10,6 +11,9 @@ use serde::Serialize;
 use sql::{Emit, Query};
 
 use crate::error::{Error, Result};
+use crate::run::statistics::Seen;
+use seen::Needed;
+pub(crate) use seen::seen;
 pub(crate) use state::State;
 
 /// What there is to say of a query.
@@ -33,6 +37,9 @@ pub(crate) struct Explained {
     pub(crate) view: Option<String>,
     /// What is kept between rows, in the order in which rows go through it; nothing for a row-by-row query.
     pub(crate) state: Vec<State>,
+    /// What the state has needed so far; nothing before the query has run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seen: Option<Needed>,
     /// Whether columns can be added to it within a generation.
     pub(crate) may_gain_columns: bool,
 }
@@ -46,11 +53,11 @@ pub(crate) struct Reads {
     pub(crate) of: usize,
 }
 
-/// Explains a query.
+/// Explains a query. `seen` is what its state has needed so far.
 ///
 /// # Errors
 /// `Internal` when the query can't run, which `check` rules out.
-pub(crate) fn explain(project: &Project, query: &Query) -> Result<Explained> {
+pub(crate) fn explain(project: &Project, query: &Query, seen: Option<Seen>) -> Result<Explained> {
     let find = |name| project.stream(name).ok_or_else(|| Error::Internal(format!("{} reads no stream", query.name)));
     let streams: Vec<&Stream> = query.streams().into_iter().map(find).collect::<Result<_>>()?;
     let reads = |stream: &&Stream| Reads {
@@ -58,6 +65,7 @@ pub(crate) fn explain(project: &Project, query: &Query) -> Result<Explained> {
         columns: query.columns_of(&stream.name).into_iter().map(str::to_owned).collect(),
         of: stream.arrow.fields().len(),
     };
+    let state = state::of(project, &streams, query)?;
     Ok(Explained {
         query: query.name.clone(),
         plan: query.describe(),
@@ -71,7 +79,8 @@ pub(crate) fn explain(project: &Project, query: &Query) -> Result<Explained> {
         },
         topic: project.result_topic(&query.name, 1),
         view: query.options.table.then(|| format!("bi.{}", query.name)),
-        state: state::of(project, &streams, query)?,
+        seen: seen.map(|seen| Needed::of(seen, &state)),
+        state,
         may_gain_columns: query.may_gain_columns(),
     })
 }
@@ -103,6 +112,7 @@ impl Explained {
             writeln!(out, "  keeps     nothing between rows")?;
         }
         self.state.iter().try_for_each(|state| state.write(out))?;
+        self.seen.iter().try_for_each(|seen| seen.write(out))?;
         self.write_edits(out)
     }
 
