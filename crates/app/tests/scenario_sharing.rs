@@ -10,9 +10,9 @@
 
 mod common;
 
-use std::path::Path;
 use std::time::Duration;
 
+use common::sharing::{leaders, start, wait_until_shared, with_registry};
 use nix::sys::signal::Signal;
 use testkit::process::Supervised;
 use testkit::project::{Column, ProjectDir};
@@ -27,48 +27,8 @@ const ROWS: &str = "SELECT count(*) FROM bi.payments_enriched";
 fn project() -> (ProjectDir, Supervised) {
     let mut project = ProjectDir::of_example("payments", BINARY, Column::Servers);
     project.edit("queries/velocity.sql", "HAVING count(*) > 12", "HAVING count(*) > 1");
-    let mut registry = Supervised::start(Path::new(BINARY), |command| {
-        command.args(["registry", "--memory", "--listen", "127.0.0.1:0"]);
-    });
-    let line = registry.wait_for_line(DEADLINE, |line| line.contains("http://"));
-    let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
-    project.set(format!("connections.registry.url={url}"));
+    let registry = with_registry(&mut project);
     (project, registry)
-}
-
-/// A process that runs all stages, beside others of its kind.
-fn start(project: &ProjectDir) -> Supervised {
-    let mut process = project.start("run", &["--serve"]);
-    process.wait_for_line(DEADLINE, |line| line.starts_with("registry "));
-    process
-}
-
-/// What `/metrics` of a process says of its stages: partitions that it has, and those that there are.
-fn partitions(process: &Supervised, stage: &str) -> (u64, u64) {
-    let metrics = common::page(process, "/metrics");
-    let value = |name: &str| {
-        let start = format!("tillstream_{name}{{stage=\"{stage}\"}} ");
-        let line = metrics.lines().find_map(|line| line.strip_prefix(&start));
-        line.map_or(0, |value| value.trim().parse::<f64>().unwrap() as u64)
-    };
-    (value("stage_partitions"), value("stage_partitions_all"))
-}
-
-/// Waits until each of the processes has a part of each stage, and together they have all; of the processing one has it.
-fn wait_until_shared(processes: &[&Supervised]) {
-    testkit::wait_for("a part of each stage", DEADLINE, || {
-        let is_shared = |stage: &&str| {
-            let parts: Vec<(u64, u64)> = processes.iter().map(|process| partitions(process, stage)).collect();
-            let sum: u64 = parts.iter().map(|(own, _)| own).sum();
-            parts.iter().all(|&(own, all)| own > 0 && sum == all)
-        };
-        (SHARED.iter().all(is_shared) && leaders(processes).len() == 1).then_some(())
-    });
-}
-
-/// Which of the processes do the processing, which isn't shared.
-fn leaders(processes: &[&Supervised]) -> Vec<usize> {
-    (0..processes.len()).filter(|&at| partitions(processes[at], "process").0 == 1).collect()
 }
 
 fn rows(project: &ProjectDir) -> u64 {
@@ -97,18 +57,18 @@ fn assert_right(project: &ProjectDir, processes: Vec<Supervised>, sent: u64) {
 fn a_process_that_is_killed_is_replaced_by_the_others_and_shares_again_when_it_is_back() {
     let (project, _registry) = project();
     let mut processes = vec![start(&project), start(&project)];
-    wait_until_shared(&[&processes[0], &processes[1]]);
+    wait_until_shared(&[&processes[0], &processes[1]], &SHARED);
     let generator = common::generate(&project, 1_500, "0.05");
     wait_for_more_rows(&project, 1_500);
 
     // Whoever does the processing goes.
     let leader = leaders(&[&processes[0], &processes[1]])[0];
     processes.remove(leader).kill();
-    wait_until_shared(&[&processes[0]]);
+    wait_until_shared(&[&processes[0]], &SHARED);
     wait_for_more_rows(&project, 1_500);
 
     processes.push(start(&project));
-    wait_until_shared(&[&processes[0], &processes[1]]);
+    wait_until_shared(&[&processes[0], &processes[1]], &SHARED);
     let readiness = common::readiness(&processes[1]);
     assert!(readiness.contains("200 OK") && readiness.contains("stands by"), "{readiness}");
     assert!(readiness.contains("stage validate transactions: has 2 of 4 partitions: "), "{readiness}");
@@ -121,18 +81,18 @@ fn a_process_that_is_killed_is_replaced_by_the_others_and_shares_again_when_it_i
 fn a_process_that_stood_still_does_no_harm_when_it_goes_on() {
     let (project, _registry) = project();
     let processes = vec![start(&project), start(&project)];
-    wait_until_shared(&[&processes[0], &processes[1]]);
+    wait_until_shared(&[&processes[0], &processes[1]], &SHARED);
     let generator = common::generate(&project, 1_500, "0.05");
     wait_for_more_rows(&project, 1_500);
 
     let leader = leaders(&[&processes[0], &processes[1]])[0];
     let (frozen, other) = (&processes[leader], &processes[1 - leader]);
     frozen.signal(Signal::SIGSTOP);
-    wait_until_shared(&[other]);
+    wait_until_shared(&[other], &SHARED);
     wait_for_more_rows(&project, 3_000);
     // It has read records, has results in hand and a transaction under way, and goes on as if nothing had been.
     frozen.signal(Signal::SIGCONT);
-    wait_until_shared(&[frozen, other]);
+    wait_until_shared(&[frozen, other], &SHARED);
     assert_eq!(leaders(&[frozen, other]), [1], "whoever took over keeps the processing");
     wait_for_more_rows(&project, 1_500);
     let sent = common::end(generator);

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+pub(crate) mod sharing;
 pub(crate) mod spark;
 
 use serde_json::Value;
