@@ -254,13 +254,21 @@ impl Writer {
         }
     }
 
-    /// Takes delivery reports without waiting, so that their queue stays short between flushes.
+    /// Takes all delivery reports that have come in, without waiting.
     ///
     /// # Errors
     /// `Delivery` when a record failed.
     pub fn poll(&self) -> Result<()> {
-        self.producer.poll(Duration::ZERO);
-        self.check()
+        let mut outstanding = self.producer.in_flight_count();
+        loop {
+            // The client takes one event at a time: the reports of one partition.
+            self.producer.poll(Duration::ZERO);
+            let left = self.producer.in_flight_count();
+            if left >= outstanding {
+                return self.check();
+            }
+            outstanding = left;
+        }
     }
 
     /// Waits until every record is acknowledged; gives the offset after the last acknowledged record of each partition written to

@@ -77,6 +77,29 @@ fn a_flush_tells_where_each_partition_ends() {
 }
 
 #[test]
+fn a_poll_takes_the_reports_of_all_partitions() {
+    let topic = make_topic(4);
+    let writer = Writer::new(&connection(), &WriterOptions { linger_ms: 0, ..WriterOptions::default() }).unwrap();
+    let reader = Reader::new(&connection(), &ReaderOptions::default()).unwrap();
+    let steps = 100;
+    for step in 1..=steps {
+        for partition in 0..4 {
+            let record =
+                OutRecord { topic: &topic, partition: Some(partition), value: Some(b"x"), ..OutRecord::default() };
+            writer.send(&record).unwrap();
+        }
+        testkit::wait_for("the records", DEADLINE, || {
+            let end = |partition| reader.range(&TopicPartition::new(topic.as_str(), partition)).unwrap().1;
+            (0..4).all(|partition| end(partition) == step).then_some(())
+        });
+        writer.poll().unwrap();
+    }
+    let reported: i64 = writer.take_delivered().map(|(_, delivered)| delivered.count).sum();
+    // Those of the last steps may still be on their way; one report a poll would be a quarter.
+    assert!(reported > 4 * steps / 2, "{reported}");
+}
+
+#[test]
 fn what_was_delivered_shows_that_another_has_written() {
     let topic = make_topic(1);
     let (ours, other) = (
