@@ -22,6 +22,9 @@ const OWN_PROPERTIES: [(&str, &str); 13] = [
     ("max.in.flight.requests.per.connection", "it would put records out of order"),
 ];
 
+/// Least time between two checkpoints of Spark's Real-Time Mode (`spark.sql.streaming.realTimeMode.minBatchDuration`).
+const REAL_TIME_MIN: std::time::Duration = std::time::Duration::from_secs(5);
+
 impl Loader {
     /// Checks what a single setting can't tell.
     pub(crate) fn check_connections(&mut self) {
@@ -29,6 +32,7 @@ impl Loader {
         self.check_kafka_properties();
         self.check_passwords();
         self.check_ports();
+        self.check_real_time();
     }
 
     fn check_kafka_security(&mut self) {
@@ -121,6 +125,17 @@ impl Loader {
             let found = Found::error(place, "the embedded PostgreSQL has no replicas");
             self.found.push(found.help("give the first server's `url`, or take `replicas` out"));
         }
+    }
+
+    /// Spark refuses checkpoints that are closer than that, once a query is started.
+    fn check_real_time(&mut self) {
+        let Some(every) = self.settings.spark.real_time.filter(|every| every.0 < REAL_TIME_MIN) else { return };
+        let place = self.place(&["spark", "real_time"]);
+        let message =
+            format!("`real_time` is {every}, and Spark's Real-Time Mode writes a checkpoint every 5s at most");
+        let help =
+            "results don't wait for it: write 5s or more; a longer time means more work done again after a crash";
+        self.found.push(Found::error(place, message).help(help));
     }
 
     /// Two servers can't listen on one port.

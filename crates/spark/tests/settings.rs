@@ -38,6 +38,13 @@ async fn a_sessions_configuration_reaches_it() {
 }
 
 #[tokio::test]
+async fn it_is_known_how_many_tasks_run_at_a_time() {
+    let mut session = open(&[]).await.unwrap();
+    assert_eq!(session.task_slots().await.unwrap(), 2, "services/spark.sh starts local[2]");
+    session.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_setting_of_the_server_is_refused_with_where_it_belongs() {
     for setting in [("spark.dynamicAllocation.enabled", "true"), ("spark.sql.warehouse.dir", "/tmp/x")] {
         let error = open(&[setting]).await.expect_err("it can't be set");

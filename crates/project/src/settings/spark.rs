@@ -16,6 +16,9 @@ pub struct SparkSettings {
     pub checkpoints: Option<String>,
     /// How often Spark starts a micro-batch. One takes about a quarter of a second, however little is in it.
     pub trigger: Duration,
+    /// Queries that keep nothing between rows run in Spark's Real-Time Mode, which publishes within milliseconds, and write a checkpoint so often, 5s at the least. Needs Spark 4.2, and a task slot for each partition that such a query reads. Off if it isn't set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub real_time: Option<Duration>,
     /// How far Spark's watermark stays behind the newest event. Spark drops what comes later, which stops the query; the stream's `lateness` and `max_skew` together if it isn't set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watermark_delay: Option<Duration>,
@@ -39,6 +42,7 @@ impl Default for SparkSettings {
         Self {
             checkpoints: None,
             trigger: Duration::from_millis(500),
+            real_time: None,
             watermark_delay: None,
             offsets_per_trigger: None,
             shuffle_partitions: 4,

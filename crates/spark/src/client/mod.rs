@@ -2,6 +2,7 @@
 
 mod arrow;
 mod query;
+mod slots;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
