@@ -1,5 +1,5 @@
 """The four engines: each starts the query of query.sql on the validated payments of a prefix, and ends it."""
-import time
+import importlib.metadata, time
 from systems import REPOSITORY, Process, Service, cpu_s, java_classes, peak_mb
 
 HEAP = "1g"
@@ -46,7 +46,7 @@ class Tillstream:
 class Spark(Tillstream):
     """The same with `engine: spark`, on a Spark Connect server that nothing else has used."""
 
-    title, label = "Tillstream, Spark 4.1.1", "spark"
+    title, label = f"Tillstream, Spark {importlib.metadata.version('pyspark')}", "spark"
 
     def __init__(self, systems, work, prefix, is_live, sets):
         self.server = Service("spark", work)

@@ -7,10 +7,12 @@ port=${1:?port}
 data=${2:?data directory}
 libs=${3:?directory of the jars}
 controller=$((port + 1))
-if [ ! -e "$libs/.complete" ]; then
+# The jars of another version go when the one that is wanted changes.
+if ! cmp -s "$here/kafka-pom.xml" "$libs/.complete"; then
+  rm -rf "$libs"
   mkdir -p "$libs"
   mvn -q -B -f "$here/kafka-pom.xml" dependency:copy-dependencies -DoutputDirectory="$libs" -DincludeScope=runtime
-  touch "$libs/.complete"
+  cp "$here/kafka-pom.xml" "$libs/.complete"
 fi
 mkdir -p "$data"
 cat >"$data/server.properties" <<P

@@ -8,12 +8,14 @@ here=$(cd "$(dirname "$0")" && pwd)
 port=${1:?port}
 data=${2:?data directory}
 libs=${3:?directory of the jars}
-if [ ! -e "$libs/.complete" ]; then
+# The jars of another version go when the one that is wanted changes.
+if ! cmp -s "$here/spark-pom.xml" "$libs/.complete"; then
+  rm -rf "$libs"
   mkdir -p "$libs"
   mvn -q -B -f "$here/spark-pom.xml" dependency:copy-dependencies -DoutputDirectory="$libs" -DincludeScope=runtime
   # Spark has its own of these; two of them break its class loading.
   rm -f "$libs"/scala-library-*.jar "$libs"/slf4j-api-*.jar
-  touch "$libs/.complete"
+  cp "$here/spark-pom.xml" "$libs/.complete"
 fi
 mkdir -p "$data/work" "$data/tmp"
 SPARK_HOME=$("${TILLSTREAM_TEST_PYTHON:-python3}" -c 'import importlib.util; print(importlib.util.find_spec("pyspark").submodule_search_locations[0])')
