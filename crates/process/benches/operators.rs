@@ -179,9 +179,15 @@ fn windows(criterion: &mut Criterion) {
 
 /// An hour by ever smaller slides: windows per row.
 fn slides(criterion: &mut Criterion) {
-    for (name, slide) in
-        [("1", "1 hour"), ("4", "15 minutes"), ("60", "1 minute"), ("360", "10 seconds"), ("3600", "1 second")]
-    {
+    let slides = [
+        ("1", "1 hour"),
+        ("4", "15 minutes"),
+        ("12", "5 minutes"),
+        ("60", "1 minute"),
+        ("360", "10 seconds"),
+        ("3600", "1 second"),
+    ];
+    for (name, slide) in slides {
         measure(criterion, "windows per row", name, Load::new(&in_an_hour(slide), 100, US_PER_ROW, None), 50_000);
     }
 }

@@ -34,6 +34,7 @@
 //! | `window/spill/*` | groups on the disk, and back |
 //! | `window/plan` | keys, aggregates and result columns of a query |
 //! | `window/aggregation` | folds batches into windows |
+//! | `window/panes/*` | hopping windows put together from panes that they share |
 //! | `window/chain` | windows over windows |
 //! | `window/emit` | what is published when |
 //! | `window/snapshot`, `window/parts` | state out and in, that of many groups in parts |
@@ -68,3 +69,4 @@ pub use reference::ReferenceData;
 pub use reference::content::{in_key_order, read_rows, row_order, write_rows};
 pub use reference::log::{LoggedVersion, ReferenceLog, beyond_doubt};
 pub use reference::validity::Validity;
+pub use window::shares_panes;

@@ -15,7 +15,7 @@ use crate::options::{OperatorOptions, Source, Spill};
 use crate::reference::ReferenceData;
 use crate::rows::{Projection, RowPipeline};
 use crate::stream_join::StreamJoin;
-use crate::window::{ChainedAggregation, Plan, SNAPSHOT_VERSION, SessionAggregation, WindowAggregation};
+use crate::window::{ChainedAggregation, Plan, SNAPSHOT_VERSION, SessionAggregation, WindowAggregation, shares_panes};
 
 /// Runs one query over the accepted rows of its stream.
 ///
@@ -408,7 +408,10 @@ impl Results {
         }
         let plan = Plan::new(query, identity_schema, generation)?;
         match &aggregate.window {
-            Some(Window::Fixed(window)) => Ok(Self::Windows(Box::new(WindowAggregation::new(plan, window)?))),
+            Some(Window::Fixed(window)) => Ok(Self::Windows(Box::new(match shares_panes(query) {
+                true => WindowAggregation::sharing_panes(plan, window)?,
+                false => WindowAggregation::new(plan, window)?,
+            }))),
             Some(Window::Session(window)) => Ok(Self::Sessions(Box::new(SessionAggregation::new(plan, window)?))),
             None => Err(Cause::Plan("grouping without a window".into())),
         }
@@ -437,6 +440,9 @@ pub(crate) fn fingerprint(query: &Query, generation: u32) -> String {
             }
             Some(Window::Session(window)) => add(&format!("sessions {}", window.gap_us)),
             None => {}
+        }
+        if shares_panes(query) {
+            add("panes");
         }
         for field in aggregate.grouped_schema.fields() {
             add(&format!("{} {} {}", field.name(), field.data_type(), field.is_nullable()));

@@ -251,7 +251,7 @@ proptest! {
     #[test]
     fn last_versions_equal_a_batch_computation(
         steps in steps(),
-        windows in prop::sample::select(vec![(10, 10), (30, 10), (60, 60), (7, 7)]),
+        windows in prop::sample::select(vec![(10, 10), (30, 10), (60, 60), (7, 7), (20, 2)]),
         is_final: bool,
         joined: bool,
         filtered: bool,

@@ -71,10 +71,12 @@ pub(crate) struct Kept {
     pub(crate) kept_ms: u64,
     /// Windows that are open at once while all partitions are equally far.
     pub(crate) windows_open: u64,
+    /// Whether there is a group per pane, as long as the slide, and windows are put together from these.
+    pub(crate) shares_panes: bool,
     /// For sessions, how long without a row ends one, in milliseconds; they have neither length nor slide of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) session_gap_ms: Option<u64>,
-    /// Bytes of one key in one window at most, without the key's own bytes.
+    /// Bytes of one key in one window, or in one pane, at most, without the key's own bytes.
     pub(crate) bytes_per_group_max: usize,
     /// Bytes of memory that the state may take.
     pub(crate) bytes_max: u64,
@@ -169,6 +171,7 @@ fn windows(project: &Project, query: &Query, aggregate: &Aggregate, lateness_us:
         kept_ms: whole(spanned_us / 1_000),
         // The windows that hold a time between the watermark and the newest event.
         windows_open: whole((spanned_us + slide_us - 1) / slide_us.max(1)),
+        shares_panes: process::shares_panes(query),
         session_gap_ms: session_gap_us.map(|gap_us| whole(gap_us / 1_000)),
         bytes_per_group_max,
         bytes_max,
@@ -225,7 +228,8 @@ fn write_state(out: &mut String, state: &Kept) -> std::fmt::Result {
     }
     writeln!(
         out,
-        "  keeps     a group per window and {keys}: windows of {}{}",
+        "  keeps     a group per {} and {keys}: windows of {}{}",
+        if state.shares_panes { format!("pane of {}", duration(state.slide_ms)) } else { "window".to_owned() },
         duration(state.window_ms),
         if state.window_ms == state.slide_ms {
             String::new()
@@ -233,6 +237,15 @@ fn write_state(out: &mut String, state: &Kept) -> std::fmt::Result {
             format!(" every {}, {} per row", duration(state.slide_ms), state.window_ms / state.slide_ms.max(1))
         }
     )?;
+    if state.shares_panes {
+        writeln!(
+            out,
+            "  until     the watermark has reached the end of the window that begins with the pane: {} after it by event time, so about {} panes are kept",
+            duration(state.kept_ms),
+            grouped(state.windows_open)
+        )?;
+        return write_costs(out, state);
+    }
     writeln!(
         out,
         "  until     the watermark has reached the window's end: {} after its start by event time, so about {} open at once",
@@ -253,7 +266,14 @@ fn write_costs(out: &mut String, state: &Kept) -> std::fmt::Result {
             PastLimit::Spill => "past that, groups for which no row has come for a while go to the disk",
             PastLimit::Pause => "past that, reading stops until there is room",
         }
-    )
+    )?;
+    if state.shares_panes {
+        writeln!(
+            out,
+            "            what windows are put together from takes about as much again; where state_limit has no room for it, they are made in parts"
+        )?;
+    }
+    Ok(())
 }
 
 fn write_held(out: &mut String, state: &Held) -> std::fmt::Result {

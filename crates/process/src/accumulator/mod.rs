@@ -5,7 +5,8 @@
 //! without touching them, and a window's set of them is dropped whole.
 //!
 //! Each batch is first folded into accumulators over the batch's own groups ([`Accumulator::update`]), which are then merged into those
-//! of each window the groups lie in ([`Accumulator::merge`]): a hopping window costs groups of the batch × windows, not rows × windows.
+//! of each window the groups lie in ([`Accumulator::merge`]): a hopping window costs groups of the batch × windows, not rows × windows. Where
+//! windows share panes, they are merged into their pane alone, and panes into windows later.
 
 mod by_order;
 mod count;

@@ -9,6 +9,7 @@ use sql::FixedWindow;
 
 use super::assign::Windows;
 use super::groups::BatchGroups;
+use super::panes::Sharing;
 use super::parts::SavedParts;
 use super::plan::Plan;
 use super::spill::{self, Closing, recall};
@@ -25,6 +26,7 @@ use crate::place::Places;
 pub(crate) struct WindowAggregation {
     pub(super) plan: Plan,
     pub(super) assign: Windows,
+    /// By their starts; panes where windows share them.
     pub(super) windows: BTreeMap<i64, Window>,
     pub(super) watermark_us: Option<i64>,
     /// Bytes of `windows`.
@@ -40,6 +42,8 @@ pub(crate) struct WindowAggregation {
     pub(super) closing: Option<Closing>,
     /// Windows that start here or before may have been published by a drain that this state doesn't know of.
     pub(super) drained_start_us: Option<i64>,
+    /// What there is beside `windows` where these are panes.
+    pub(super) sharing: Sharing,
     scratch: Scratch,
 }
 
@@ -75,8 +79,15 @@ impl WindowAggregation {
             saved: SavedParts::default(),
             closing: None,
             drained_start_us: None,
+            sharing: Sharing::default(),
             scratch,
         })
+    }
+
+    /// As [`new`](Self::new), with windows that share panes.
+    pub(crate) fn sharing_panes(plan: Plan, window: &FixedWindow) -> Result<Self, Cause> {
+        let own = Self::new(plan, window)?;
+        Ok(Self { assign: own.assign.sharing_panes(), ..own })
     }
 
     /// Has snapshots of so many groups made of parts.
@@ -134,6 +145,7 @@ impl WindowAggregation {
         self.scratch.groups.assign(&self.scratch.panes, &self.scratch.keys, weights)?;
         let Scratch { groups, partials, .. } = &mut self.scratch;
         self.plan.fold_batch(&rows, &Places::of(&rows, partition, times), &groups.of_row, groups.len(), partials)?;
+        self.sharing.bytes_max = self.spill.as_ref().map_or(bytes_max, |spill| spill.bytes_max);
         if self.spill.is_none() {
             self.refuse_overflow(bytes_max)?;
         }
@@ -165,13 +177,13 @@ impl WindowAggregation {
         let bound: usize = groups.panes().flat_map(|(_, members)| members).map(|group| cost(*group)).sum();
         // Values that are kept beside the groups may be new in each window.
         let values: usize = partials.iter().map(|partial| partial.heap_bytes()).sum();
-        let values = values.saturating_mul(self.assign.per_row());
-        if held.saturating_add(bound.saturating_mul(self.assign.per_row())).saturating_add(values) <= bytes_max {
+        let values = values.saturating_mul(self.assign.tables_per_row());
+        if held.saturating_add(bound.saturating_mul(self.assign.tables_per_row())).saturating_add(values) <= bytes_max {
             return Ok(());
         }
         let mut needed = held.saturating_add(values);
         for (pane, members) in groups.panes() {
-            for start in self.assign.holding(pane) {
+            for start in self.assign.tables(pane) {
                 let window = self.windows.get(&start);
                 let is_new = |group: &&u32| {
                     let row = groups.first_row(**group);
@@ -184,13 +196,13 @@ impl WindowAggregation {
     }
 
     fn merge_into_windows(&mut self) -> Result<(), Cause> {
-        let Self { plan, windows, window_bytes, spill, scratch, .. } = self;
+        let Self { plan, windows, window_bytes, spill, sharing, scratch, .. } = self;
         let Scratch { keys, groups, partials, into, .. } = scratch;
         let values: usize = partials.iter().map(|partial| partial.heap_bytes()).sum();
         let cost = |group: &u32| group_bytes_max(keys.get(groups.first_row(*group)).map_or(0, <[u8]>::len), partials);
         for (pane, members) in groups.panes() {
             let bound = values + members.iter().map(cost).sum::<usize>();
-            for start in self.assign.holding(pane) {
+            for start in self.assign.tables(pane) {
                 if let Some(spill) = spill.as_ref().filter(|spill| *window_bytes + bound > spill.bytes_max) {
                     // Roughly it doesn't fit: now one by one.
                     let window = windows.get(&start);
@@ -202,6 +214,7 @@ impl WindowAggregation {
                     let is_empty = windows.values().all(|window| window.keys.len() == 0);
                     if *window_bytes + needed > spill.bytes_max && !is_empty {
                         *window_bytes = spill::evict(plan, spill, windows)?;
+                        sharing.may_be_on_disk = true;
                     }
                 }
                 let window = match windows.entry(start) {
@@ -225,6 +238,7 @@ impl WindowAggregation {
             && self.windows.values().any(|window| window.keys.len() > 0)
         {
             self.window_bytes = spill::evict(&self.plan, spill, &mut self.windows)?;
+            self.sharing.may_be_on_disk = true;
         }
         Ok(())
     }
@@ -257,12 +271,13 @@ impl WindowAggregation {
         let Scratch { panes, keys, groups, partials, into } = &self.scratch;
         let partials: usize = partials.iter().map(|each| each.bytes()).sum();
         let buffers = panes.capacity() * size_of::<i64>() + into.capacity() * size_of::<u32>() + partials;
-        self.window_bytes + buffers + keys.bytes() + groups.bytes()
+        self.window_bytes + self.sharing.bytes() + buffers + keys.bytes() + groups.bytes()
     }
 
     /// Windows and groups held.
     pub(crate) fn held(&self) -> (u64, u64) {
-        (self.windows.len() as u64, self.windows.values().map(|window| window.len() as u64).sum())
+        let windows = if self.assign.shares_panes() { self.open_windows() } else { self.windows.len() as u64 };
+        (windows, self.windows.values().map(|window| window.len() as u64).sum())
     }
 
     /// Groups that are on the disk, and the bytes of its files.

@@ -11,6 +11,8 @@ pub(super) struct Windows {
     size_us: i64,
     slide_us: i64,
     offset_us: i64,
+    /// Whether rows are folded into panes, from which windows are put together.
+    shares_panes: bool,
 }
 
 impl Windows {
@@ -23,12 +25,29 @@ impl Windows {
                 "a window of {size_us} µs every {slide_us} µs, shifted by {offset_us} µs"
             )));
         }
-        Ok(Self { size_us, slide_us, offset_us })
+        Ok(Self { size_us, slide_us, offset_us, shares_panes: false })
     }
 
-    /// Windows that a row is in.
-    pub(super) fn per_row(&self) -> usize {
-        usize::try_from(self.size_us / self.slide_us).unwrap_or(usize::MAX)
+    /// The same windows, with rows folded into panes alone.
+    pub(super) fn sharing_panes(self) -> Self {
+        Self { shares_panes: true, ..self }
+    }
+
+    /// Whether rows are folded into panes alone.
+    pub(super) fn shares_panes(&self) -> bool {
+        self.shares_panes
+    }
+
+    /// Tables that a row is folded into.
+    pub(super) fn tables_per_row(&self) -> usize {
+        if self.shares_panes { 1 } else { usize::try_from(self.size_us / self.slide_us).unwrap_or(usize::MAX) }
+    }
+
+    /// Starts of the tables that the rows of a pane are folded into, ascending: those of the windows that hold it, or the pane's own.
+    pub(super) fn tables(&self, pane_us: i64) -> impl Iterator<Item = i64> + use<> {
+        let (first, slide) = (if self.shares_panes { pane_us } else { self.first_holding(pane_us) }, self.slide_us);
+        let count = if self.shares_panes { 1 } else { self.size_us / slide };
+        (0..count).map(move |number| first + number * slide)
     }
 
     /// Start of the pane of each time; `Err` is the row whose windows lie outside the range of time.
@@ -55,12 +74,6 @@ impl Windows {
         Some((start, start + self.slide_us))
     }
 
-    /// Starts of the windows that hold a pane, ascending.
-    pub(super) fn holding(&self, pane_us: i64) -> impl Iterator<Item = i64> + use<> {
-        let (first, slide) = (self.first_holding(pane_us), self.slide_us);
-        (0..self.size_us / slide).map(move |number| first + number * slide)
-    }
-
     /// Start of the earliest window that holds a pane.
     pub(super) fn first_holding(&self, pane_us: i64) -> i64 {
         pane_us - self.size_us + self.slide_us
@@ -69,6 +82,36 @@ impl Windows {
     /// End of the window that starts here; `None` outside the range of time.
     pub(super) fn end(&self, start_us: i64) -> Option<i64> {
         start_us.checked_add(self.size_us)
+    }
+
+    /// Distance from the start of one window to that of the next.
+    pub(super) fn slide_us(&self) -> i64 {
+        self.slide_us
+    }
+
+    /// The bound below which windows that start are over at this watermark.
+    pub(super) fn closed_until(&self, watermark_us: i64) -> i64 {
+        watermark_us.saturating_sub(self.size_us).saturating_add(1)
+    }
+
+    /// Start of the first window that holds a pane and starts at `from_us` or later.
+    pub(super) fn first_holding_from(&self, pane_us: i64, from_us: i64) -> i64 {
+        let first = self.first_holding(pane_us);
+        let missing_us = from_us.saturating_sub(first).max(0);
+        first.saturating_add(missing_us.saturating_add(self.slide_us - 1) / self.slide_us * self.slide_us)
+    }
+
+    /// Windows that hold a pane and start from `from_us` on and before `until_us`.
+    pub(super) fn count_holding(&self, pane_us: i64, from_us: i64, until_us: i64) -> u64 {
+        let first = self.first_holding_from(pane_us, from_us);
+        let missing_us = until_us.min(pane_us.saturating_add(self.slide_us)).saturating_sub(first).max(0);
+        missing_us.unsigned_abs().div_ceil(self.slide_us.unsigned_abs())
+    }
+
+    /// End of the block in which a window starts. Blocks are as long as a window, and the same whatever there is of rows.
+    pub(super) fn block_end(&self, start_us: i64) -> i64 {
+        let within_us = start_us.saturating_sub(self.offset_us).rem_euclid(self.size_us);
+        start_us.saturating_add(self.size_us - within_us)
     }
 
     /// Whether the window that starts here is over at this watermark.
@@ -89,14 +132,27 @@ mod tests {
             let windows = Windows::new(slide * times, slide, shift % slide).unwrap();
             let mut panes = Vec::new();
             windows.panes(&[time], &mut panes).unwrap();
-            let found: Vec<i64> = windows.holding(panes[0]).collect();
+            let found: Vec<i64> = windows.tables(panes[0]).collect();
             let expected: Vec<i64> = (-1000..1000)
                 .filter(|start| (start - shift % slide).rem_euclid(slide) == 0)
                 .filter(|start| *start <= time && time < start + slide * times)
                 .collect();
             prop_assert_eq!(&found, &expected);
-            prop_assert_eq!(found.len(), windows.per_row());
+            prop_assert_eq!(found.len(), windows.tables_per_row());
             prop_assert_eq!(found[0], windows.first_holding(panes[0]));
+            let shared = windows.sharing_panes();
+            prop_assert_eq!(shared.tables(panes[0]).collect::<Vec<_>>(), panes.clone());
+            let (from, until) = (time + shift - 25, time + 2 * shift);
+            let within = || found.iter().filter(|start| **start >= from);
+            if let Some(first) = within().next() {
+                prop_assert_eq!(shared.first_holding_from(panes[0], from), *first);
+            }
+            prop_assert_eq!(shared.count_holding(panes[0], from, until), within().filter(|start| **start < until).count() as u64);
+            for start in found {
+                prop_assert_eq!(start < shared.closed_until(time), shared.is_closed(start, Some(time)));
+                let end = shared.block_end(start);
+                prop_assert!(start < end && end <= start + slide * times && (end - shift % slide) % (slide * times) == 0);
+            }
         }
     }
 

@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::rows::{keep, project};
 
 /// Groups that are published at a time: what is made of them on the way takes several times the room that they have in memory.
-const GROUPS_MAX: usize = 65_536;
+pub(super) const GROUPS_MAX: usize = 65_536;
 
 /// Groups of one window that are to be published.
 struct Part {
@@ -85,6 +85,9 @@ impl WindowAggregation {
     }
 
     fn publish_next(&mut self, publish_open: bool, empty: &Emission, metrics: &mut Metrics) -> Result<Emission, Cause> {
+        if self.assign.shares_panes() {
+            return self.publish_combined(publish_open, empty, metrics);
+        }
         loop {
             self.make_room()?;
             let parts = self.parts(publish_open, metrics)?;
@@ -103,21 +106,34 @@ impl WindowAggregation {
         let grouped = self.grouped(parts)?;
         let passes = self.plan.passes(&grouped)?;
         let settled = self.settle(parts, &passes);
-        let rows = project(&keep(&grouped, &passes)?, &self.plan.output, &self.plan.schema)?;
-        let deletes = if settled.delete_versions.is_empty() {
-            empty.deletes.clone()
-        } else {
-            let deleted = keep(&grouped, &BooleanArray::from(settled.deleted))?;
-            project(&deleted, &self.plan.identity, &self.plan.identity_schema)?
-        };
-        metrics.rows_published += settled.versions.len() as u64;
-        metrics.deletes_published += settled.delete_versions.len() as u64;
+        let emission = self.emission(&grouped, &passes, settled, empty, metrics)?;
         for part in parts.iter().filter(|part| part.then != Then::Stays) {
             metrics.windows_closed += u64::from(part.then == Then::Ends);
             if let Some(window) = self.windows.remove(&part.start_us) {
                 self.window_bytes -= window.counted_bytes;
             }
         }
+        Ok(emission)
+    }
+
+    /// The groups that pass HAVING as results, and the deletes of others.
+    pub(super) fn emission(
+        &self,
+        grouped: &RecordBatch,
+        passes: &BooleanArray,
+        settled: Settled,
+        empty: &Emission,
+        metrics: &mut Metrics,
+    ) -> Result<Emission, Cause> {
+        let rows = project(&keep(grouped, passes)?, &self.plan.output, &self.plan.schema)?;
+        let deletes = if settled.delete_versions.is_empty() {
+            empty.deletes.clone()
+        } else {
+            let deleted = keep(grouped, &BooleanArray::from(settled.deleted))?;
+            project(&deleted, &self.plan.identity, &self.plan.identity_schema)?
+        };
+        metrics.rows_published += settled.versions.len() as u64;
+        metrics.deletes_published += settled.delete_versions.len() as u64;
         Ok(Emission { rows, versions: settled.versions, deletes, delete_versions: settled.delete_versions })
     }
 
@@ -231,12 +247,13 @@ impl WindowAggregation {
     }
 }
 
+/// Versions of what is published.
 #[derive(Default)]
-struct Settled {
-    versions: Vec<Version>,
+pub(super) struct Settled {
+    pub(super) versions: Vec<Version>,
     /// For each row of the grouped batch whether it is a delete.
-    deleted: Vec<bool>,
-    delete_versions: Vec<Version>,
+    pub(super) deleted: Vec<bool>,
+    pub(super) delete_versions: Vec<Version>,
 }
 
 fn concat(arrays: &[ArrayRef]) -> Result<ArrayRef, Cause> {

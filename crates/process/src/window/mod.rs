@@ -6,6 +6,7 @@ mod chain;
 mod emit;
 mod groups;
 mod key_table;
+mod panes;
 mod parts;
 mod plan;
 mod session;
@@ -15,6 +16,7 @@ mod table;
 
 pub(crate) use aggregation::WindowAggregation;
 pub(crate) use chain::ChainedAggregation;
+pub use panes::shares_panes;
 pub(crate) use plan::Plan;
 pub(crate) use session::SessionAggregation;
 pub(crate) use table::group_bytes_max;

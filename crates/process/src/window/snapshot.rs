@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use state::{CodecError, PartStore, SnapshotReader, SnapshotWriter};
 
 use super::aggregation::WindowAggregation;
+use super::panes::Sharing;
 use super::parts::SavedParts;
 use super::plan::Plan;
 use super::spill::{Chunk, Merge};
@@ -22,11 +23,14 @@ const SAVED: u8 = flag::VISIBLE | flag::CHANGED | flag::DOUBTFUL;
 impl WindowAggregation {
     /// Writes the state; that of many groups goes to parts if there is a place for them.
     pub(crate) fn save(&mut self, writer: &mut SnapshotWriter, parts: Option<&dyn PartStore>) -> Result<(), Cause> {
-        if self.closing.is_some() {
+        if self.closing.is_some() || self.sharing.is_amid_emission() {
             return Err(Cause::Internal("it was saved before all of an emission was taken".into()));
         }
         writer.optional_i64(self.watermark_us);
         writer.optional_i64(self.drained_start_us);
+        if self.assign.shares_panes() {
+            self.sharing.save(&self.plan, writer)?;
+        }
         let (_, groups) = self.held();
         let parts = parts.filter(|_| usize::try_from(groups).is_ok_and(|groups| groups >= self.parts_from_groups));
         match parts {
@@ -73,6 +77,10 @@ impl WindowAggregation {
     ) -> Result<(), Cause> {
         let watermark_us = reader.optional_i64()?;
         let drained_start_us = if version > 4 { reader.optional_i64()? } else { None };
+        self.sharing = match self.assign.shares_panes() {
+            true => Sharing::load(&self.plan, reader)?,
+            false => Sharing::default(),
+        };
         let mut names = Vec::new();
         if version > 3 {
             for _ in 0..reader.count(size_of::<u64>())? {

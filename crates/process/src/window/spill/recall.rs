@@ -1,11 +1,14 @@
 //! Groups brought back from the disk.
 
+use std::ops::RangeInclusive;
+
 use super::chunk::Chunk;
 use super::merge::Merge;
 use super::run::{ColdRun, Scratch};
 use crate::error::Cause;
 use crate::keys::Keys;
 use crate::window::groups::BatchGroups;
+use crate::window::key_table::KeyList;
 use crate::window::plan::Plan;
 use crate::window::table::{Window, flag};
 
@@ -67,6 +70,33 @@ pub(in crate::window) fn changed(window: &mut Window, plan: &Plan, limit: usize)
     }
     window.runs = runs;
     Ok(())
+}
+
+/// A copy of all groups with these hashes, wherever they are.
+pub(in crate::window) fn of_hashes(
+    window: &Window,
+    plan: &Plan,
+    hashes: &RangeInclusive<u64>,
+) -> Result<Window, Cause> {
+    let mut found = Window::new(plan.accumulators()?);
+    let within = |keys: &KeyList| -> Vec<u32> {
+        let numbered = (0_u32..).zip(&keys.hashes);
+        numbered.filter(|(_, hash)| hashes.contains(hash)).map(|(number, _)| number).collect()
+    };
+    let groups = window.groups();
+    found.adopt(groups, &within(groups.keys))?;
+    let mut scratch = Scratch::new(Chunk::new(plan.accumulators()?));
+    for run in window.runs.iter().rev() {
+        for index in run.chunks_of(hashes) {
+            run.load(index, &mut scratch)?;
+            let keys = &scratch.chunk.keys;
+            let is_new = |number: &u32| found.keys.find(keys.hashes[*number as usize], keys.get(*number)).is_none();
+            let numbers: Vec<u32> = within(keys).into_iter().filter(is_new).collect();
+            found.adopt(scratch.chunk.groups(), &numbers)?;
+        }
+    }
+    found.count_bytes();
+    Ok(found)
 }
 
 /// The groups of a chunk with wanted flags that are neither in memory nor in these runs.

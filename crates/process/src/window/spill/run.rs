@@ -1,5 +1,6 @@
 //! The groups of one window that were written at one time, in the order of their hashes.
 
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use state::SnapshotWriter;
@@ -34,6 +35,8 @@ pub(in crate::window) struct ColdRun {
     groups: usize,
     /// Whether doubts about its groups count as published rows.
     has_settled_doubts: bool,
+    /// Whether what had changed in its groups has been published.
+    has_settled_changes: bool,
     /// Whether its groups are in parts of a snapshot as they are here.
     is_saved: bool,
 }
@@ -79,6 +82,7 @@ impl NewRun {
             fingerprints: Fingerprints::of(&self.hashes),
             groups: self.hashes.len(),
             has_settled_doubts: false,
+            has_settled_changes: false,
             is_saved: false,
         }
     }
@@ -138,6 +142,10 @@ impl ColdRun {
         if self.is_saved {
             scratch.chunk.flags.iter_mut().for_each(|flags| *flags &= !flag::UNSAVED);
         }
+        if self.has_settled_changes {
+            let changed = scratch.chunk.flags.iter_mut().filter(|flags| **flags & flag::CHANGED != 0);
+            changed.for_each(|flags| *flags = (*flags & !flag::CHANGED) | flag::UNSAVED);
+        }
         if self.has_settled_doubts {
             scratch.chunk.flags.iter_mut().for_each(|flags| *flags = without_doubt(*flags));
         }
@@ -159,6 +167,26 @@ impl ColdRun {
         if let Some(place) = self.places.get_mut(index) {
             place.flags &= !flag::CHANGED;
         }
+    }
+
+    /// Whether there may be groups with changes that haven't been published.
+    pub(in crate::window) fn may_have_changes(&self) -> bool {
+        self.places.iter().any(|place| place.flags & flag::CHANGED != 0)
+    }
+
+    /// Notes that what has changed in its groups has been published.
+    pub(in crate::window) fn settle_changes(&mut self) {
+        for place in self.places.iter_mut().filter(|place| place.flags & flag::CHANGED != 0) {
+            self.has_settled_changes = true;
+            place.flags = (place.flags & !flag::CHANGED) | flag::UNSAVED;
+        }
+    }
+
+    /// Numbers of the chunks that may have groups with these hashes.
+    pub(super) fn chunks_of(&self, hashes: &RangeInclusive<u64>) -> Range<usize> {
+        // Groups under one hash may begin in the chunk before the first that starts with it.
+        let first = self.places.partition_point(|place| place.first_hash < *hashes.start()).saturating_sub(1);
+        first..self.places.partition_point(|place| place.first_hash <= *hashes.end())
     }
 
     /// Has doubts about groups count as published rows.
