@@ -92,6 +92,14 @@ impl Input {
         RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| Cause::Batch(error.to_string()))
     }
 
+    /// Which of the rows are of a time below a bound, or of none.
+    fn is_before(&self, rows: &RecordBatch, bound_us: i64) -> Result<BooleanArray, Cause> {
+        let time = self.time.evaluate(rows)?;
+        let times = time.as_primitive_opt::<TimestampMicrosecondType>();
+        let times = times.ok_or_else(|| Cause::Plan(format!("a join by the time {}", time.data_type())))?;
+        Ok((0..rows.num_rows()).map(|row| Some(times.is_null(row) || times.value(row) < bound_us)).collect())
+    }
+
     /// The rows that may have a partner, and a mask of all rows that tells them.
     fn split(&self, batch: &RecordBatch, codec: &KeyCodec) -> Result<(Rows, BooleanArray), Cause> {
         let mut keys: Vec<ArrayRef> = self.keys.iter().map(|key| key.evaluate(batch)).collect::<Result<_, _>>()?;
@@ -265,7 +273,16 @@ impl StreamJoin {
         self.right.side.release(&right);
         let mut parts: Vec<RecordBatch> = alone.into_iter().filter(|rows| rows.num_rows() > 0).collect();
         for rows in std::mem::take(&mut self.partnerless) {
-            parts.push(self.with_nulls(&rows)?);
+            // They wait as those do that only might have had a partner: what a drain shows doesn't depend on which rows came together.
+            let is_over = self.left.is_before(&rows, watermark_us.saturating_sub(self.upper_us))?;
+            let over = crate::rows::keep(&rows, &is_over)?;
+            if over.num_rows() > 0 {
+                parts.push(self.with_nulls(&over)?);
+            }
+            let waiting = crate::rows::keep(&rows, &BooleanArray::new(!is_over.values(), None))?;
+            if waiting.num_rows() > 0 {
+                self.partnerless.push(waiting);
+            }
         }
         match parts.as_slice() {
             [] => Ok(None),
