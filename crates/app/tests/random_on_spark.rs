@@ -13,7 +13,7 @@ use arrow_schema::{DataType, Field, Schema};
 use sql::{Catalog, ReferenceTable, StreamTable};
 use testkit::random::Seeded;
 
-const CASES: u64 = 8;
+const CASES: u64 = 10;
 const QUERIES: usize = 4;
 
 /// Types of expressions, and the columns that have them.
@@ -242,24 +242,59 @@ impl Generator {
         }
     }
 
-    fn source(&mut self) -> (&'static str, &'static str) {
-        self.pick(&[
-            ("events", "NULL"),
-            ("events AS e JOIN shops AS s ON e.a = s.shop", "s.city"),
-            ("events AS e LEFT JOIN shops AS s ON e.a = s.shop", "s.city"),
-            ("events AS e LEFT JOIN owners AS o ON e.a = o.shop", "o.owner"),
-        ])
+    /// A query in FROM with all columns, and whether its results have to be final.
+    fn source(&mut self) -> (String, bool) {
+        const COLUMNS: &str = "id, a, n, l, m, x, b, at";
+        let simple = |source: &str, city: &str| format!("SELECT {COLUMNS}, {city} AS city FROM {source}");
+        let (text, is_final) = match self.below(8) {
+            0 | 1 => (simple("events", "a"), false),
+            2 => (simple("events AS e JOIN shops AS s ON e.a = s.shop", "s.city"), false),
+            3 => (simple("events AS e LEFT JOIN shops AS s ON e.a = s.shop", "s.city"), false),
+            4 => (simple("events AS e LEFT JOIN owners AS o ON e.a = o.shop", "o.owner"), false),
+            5 => {
+                let condition = self.expression(Type::Boolean, 1);
+                let third = self.pick(&["", " UNION ALL SELECT id, 'all', n, l, m, x, b, at, a FROM events"]);
+                let second = format!(
+                    "SELECT id, upper(a), n, -l, m * 2, x, b, at, 'other' FROM others WHERE {}",
+                    condition.replace("city", "a")
+                );
+                (
+                    format!(
+                        "{} UNION ALL {second}{third}",
+                        simple("events AS e LEFT JOIN shops AS s ON e.a = s.shop", "s.city")
+                    ),
+                    false,
+                )
+            }
+            _ => {
+                let (is_left, second) = (self.one_in(2), self.pick(&["events", "others"]));
+                let key = self.pick(&["q.a = p.a", "q.b = p.b", "q.x = p.x", "upper(q.a) = p.a AND q.n = p.n"]);
+                let (before, after) = (self.below(9), self.below(9));
+                let kind = if is_left { "LEFT JOIN" } else { "JOIN" };
+                (
+                    format!(
+                        "SELECT p.id, p.a, q.n, q.l, p.m, q.x, q.b, p.at, q.a AS city FROM events AS p {kind} {second} AS q ON {key} \
+                         AND q.at BETWEEN p.at - INTERVAL '{before} seconds' AND p.at + INTERVAL '{after} seconds'"
+                    ),
+                    is_left,
+                )
+            }
+        };
+        (format!("({text}) AS given"), is_final)
     }
 
     fn query(&mut self) -> String {
-        let (source, city) = self.source();
-        let city = if city == "NULL" { "a" } else { city };
-        let from = format!("(SELECT id, a, n, l, m, x, b, at, {city} AS city FROM {source}) AS given");
+        let (from, must_be_final) = self.source();
         let filter =
             if self.one_in(2) { format!(" WHERE {}", self.expression(Type::Boolean, 2)) } else { String::new() };
         if self.one_in(3) {
             let columns: Vec<String> = (0..5).map(|number| format!("{} AS c{number}", self.any(3))).collect();
-            return format!("SELECT id, {} FROM {from}{filter}", columns.join(", "));
+            let emit = if must_be_final { "final" } else { "changes" };
+            return format!("--! emit: {emit}\nSELECT id, {} FROM {from}{filter}", columns.join(", "));
+        }
+        let is_final = must_be_final || self.one_in(3);
+        if self.one_in(4) {
+            return self.windows_over_windows(&from, &filter, is_final);
         }
         let is_session = self.one_in(3);
         let (window, start) = if is_session {
@@ -277,11 +312,25 @@ impl Generator {
         let selected: Vec<String> = std::iter::once(start.to_owned()).chain(named).chain(aggregates).collect();
         let groups: Vec<String> = std::iter::once(window).chain(keys).collect();
         let having = if self.one_in(4) { format!(" HAVING count(*) > {}", self.below(3)) } else { String::new() };
-        let emit = if is_session || self.one_in(3) { "final" } else { "changes" };
+        let emit = if is_session || is_final { "final" } else { "changes" };
         format!(
             "--! emit: {emit}\nSELECT {} FROM {from}{filter} GROUP BY {}{having}",
             selected.join(", "),
             groups.join(", ")
+        )
+    }
+
+    fn windows_over_windows(&mut self, from: &str, filter: &str, is_final: bool) -> String {
+        let emit = if is_final { "final" } else { "changes" };
+        let slide = 1 + self.below(4);
+        let inner = format!("window(at, '{} seconds', '{slide} seconds')", slide * (1 + self.below(3)));
+        let outer = slide * (2 + self.below(6));
+        let (key, total, text) = (self.pick(&["a", "b", "x"]), self.expression(Type::Decimal, 1), self.any(1));
+        let having = if self.one_in(3) { format!(" HAVING max(n) > {}", self.below(3)) } else { String::new() };
+        format!(
+            "--! emit: {emit}\nSELECT k, count(*) AS parts, sum(n) AS rows, max(total) AS most, min(t) AS least, avg(total) AS mean FROM \
+             (SELECT window, {key} AS k, count(*) AS n, sum({total}) AS total, max({text}) AS t FROM {from}{filter} GROUP BY {inner}, {key}) AS parts \
+             GROUP BY window(window_time(window), '{outer} seconds'), k{having}"
         )
     }
 
@@ -320,18 +369,21 @@ impl Generator {
         let lateness = self.pick(&["1h", "10s"]);
         let mut steps = String::new();
         let mut number = 0;
-        for _ in 0..4 {
-            let partition = self.below(2);
-            writeln!(steps, "  - send:\n      events:").unwrap();
+        for _ in 0..6 {
+            let (partition, stream) = (self.below(2), self.pick(&["events", "others"]));
+            writeln!(steps, "  - send:\n      {stream}:").unwrap();
             for _ in 0..6 {
                 number += 1;
                 writeln!(steps, "        - {}", self.record(number)).unwrap();
             }
             writeln!(steps, "      partition: {partition}").unwrap();
         }
+        let stream = format!(
+            "schema: {{ id: text, a: \"text?\", n: \"int?\", l: \"bigint?\", m: \"decimal(10,2)?\", x: \"double?\", b: \"boolean?\", at: timestamp }}, \
+             id: id, event_time: at, key: id, partitions: 2, lateness: {lateness}"
+        );
         format!(
-            "name: random\nschema: {{ id: text, a: \"text?\", n: \"int?\", l: \"bigint?\", m: \"decimal(10,2)?\", x: \"double?\", b: \"boolean?\", at: timestamp }}\n\
-             stream: {{ id: id, partitions: 2, lateness: {lateness} }}\n\
+            "name: random\nstreams:\n  events: {{ {stream} }}\n  others: {{ {stream} }}\n\
              reference:\n  shops: {{ key: shop, csv: \"shop,city\\na,Rome\\nb,\\n17,Zürich\\n\" }}\n\
              \x20 owners: {{ key: shop, valid_from: since, csv: \"shop,owner,since\\na,Ann,\\na,Bea,2026-01-31 23:59:20\\nb,Cy,2026-01-31 23:59:10\\n\" }}\n\
              queries:\n{queries}steps:\n{steps}"
@@ -361,7 +413,7 @@ fn catalog() -> Catalog {
     let owners =
         ReferenceTable { schema: Arc::new(Schema::new(owners)), key: vec!["shop".to_owned()], has_validity: true };
     Catalog {
-        streams: BTreeMap::from([("events".to_owned(), stream)]),
+        streams: BTreeMap::from([("events".to_owned(), stream.clone()), ("others".to_owned(), stream)]),
         references: BTreeMap::from([("shops".to_owned(), shops), ("owners".to_owned(), owners)]),
     }
 }

@@ -7,19 +7,13 @@
     reason = "a test reports by panicking"
 )]
 
-use std::fmt::Write as _;
-use std::fs;
+mod common;
+
 use std::time::Duration;
 
+use common::shop::{hour, load, shop, write};
 use nix::sys::signal::Signal;
-use testkit::project::{Column, ProjectDir, examples};
-
-const BINARY: &str = env!("CARGO_BIN_EXE_tillstream");
-
-const CLICK: &str = r#"{ "type": "record", "name": "Click", "namespace": "shop", "fields": [
-  { "name": "click_id", "type": "string" },
-  { "name": "customer_id", "type": "string" },
-  { "name": "clicked_at", "type": { "type": "long", "logicalType": "timestamp-micros" } } ] }"#;
+use testkit::project::Column;
 
 const CLICKS: &str = "click_id,customer_id,clicked_at
 k1,c1,2026-01-05T09:00:00Z
@@ -49,32 +43,9 @@ FROM (SELECT window, product_id, sum(quantity) AS units FROM orders GROUP BY win
 GROUP BY window(window_time(window), '1 hour'), product_id
 ";
 
-/// A shop with the stream `clicks` beside its orders.
-fn shop(queries: &[(&str, &str)]) -> ProjectDir {
-    let template = examples().parent().expect("the repository").join("crates/project/template");
-    let project = ProjectDir::copy_of(&template, BINARY, Column::Embedded);
-    write(&project, "schemas/click.avsc", CLICK);
-    for (name, text) in queries {
-        write(&project, &format!("queries/{name}.sql"), text);
-    }
-    let clicks = "streams:\n  clicks: { schema: schemas/click.avsc, key: customer_id, id: click_id, event_time: clicked_at, lateness: 1h }\n";
-    project.edit("tillstream.yaml", "streams:\n", clicks);
-    project
-}
-
-fn write(project: &ProjectDir, file: &str, text: &str) {
-    fs::write(project.path.join(file), text).expect("the file can be written");
-}
-
-fn load(project: &ProjectDir, file: &str, stream: &str) {
-    let path = project.path.join(file);
-    let ended = project.run("load", &[path.to_str().expect("a path"), "--stream", stream]);
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-}
-
 #[test]
 fn two_streams_are_joined_put_together_and_cut_into_sessions() {
-    let project = shop(&[("led_to", LED_TO), ("visits", VISITS), ("busiest", BUSIEST)]);
+    let project = shop(Column::Embedded, &[("led_to", LED_TO), ("visits", VISITS), ("busiest", BUSIEST)]);
     write(&project, "data/clicks.csv", CLICKS);
     project.edit("tillstream.yaml", "inputs:\n", "inputs:\n  - { stream: clicks, file: data/clicks.csv }\n");
     let drain = || {
@@ -127,22 +98,6 @@ FROM (SELECT ordered_at AS at FROM orders UNION ALL SELECT clicked_at FROM click
 GROUP BY window(at, '1 minute')
 ";
 
-/// Clicks and orders of these seconds after nine, a click and an order each; customers come again every 40 seconds.
-fn hour(project: &ProjectDir, part: &str, seconds: std::ops::Range<u32>) {
-    let (mut clicks, mut orders) = (
-        "click_id,customer_id,clicked_at\n".to_owned(),
-        "order_id,customer_id,product_id,quantity,price,ordered_at\n".to_owned(),
-    );
-    for second in seconds {
-        let at = format!("2026-01-05T09:{:02}:{:02}Z", second / 60, second % 60);
-        // Writing to a String can't fail.
-        _ = writeln!(clicks, "k{second},c{},{at}", second % 40);
-        _ = writeln!(orders, "x{second},c{},p1,1,{}.50,{at}", (second + 7) % 55, second % 9);
-    }
-    write(project, &format!("clicks_{part}.csv"), &clicks);
-    write(project, &format!("orders_{part}.csv"), &orders);
-}
-
 /// Rows of both results that the other doesn't have.
 fn difference(ours: &str, theirs: &str) -> String {
     format!(
@@ -160,7 +115,7 @@ fn killed_amid_joins_each_pair_is_stored_once_and_windows_hold_them_all() {
         ("seen_orders", "SELECT order_id, customer_id, price, ordered_at FROM orders"),
         ("seen_clicks", "SELECT click_id, customer_id, clicked_at FROM clicks"),
     ];
-    let mut project = shop(&queries);
+    let mut project = shop(Column::Embedded, &queries);
     // What is loaded is all there is.
     project.edit("tillstream.yaml", "inputs:\n  - { stream: orders, file: data/orders.csv }\n", "");
     // However long a start takes: no partition is taken for idle between two loads, so that no row is late.

@@ -102,7 +102,7 @@ impl Progress {
         self.input_rows().saturating_mul(1_000).checked_div(self.batch_duration).unwrap_or(0)
     }
 
-    /// Next offset of each partition that was read.
+    /// Next offset of each partition that was read; where a query reads a topic more than once, the least.
     pub fn positions(&self) -> BTreeMap<TopicPartition, i64> {
         let mut positions = BTreeMap::new();
         for source in &self.sources {
@@ -111,8 +111,10 @@ impl Progress {
                 other => serde_json::from_value(other.clone()).ok(),
             };
             for (topic, partitions) in offsets.into_iter().flatten() {
-                let of_topic = partitions.into_iter();
-                positions.extend(of_topic.map(|(number, at)| (TopicPartition::new(topic.as_str(), number), at)));
+                for (number, at) in partitions {
+                    let least = positions.entry(TopicPartition::new(topic.as_str(), number)).or_insert(at);
+                    *least = at.min(*least);
+                }
             }
         }
         positions
@@ -155,6 +157,11 @@ mod tests {
         assert_eq!((progress.rows_dropped(), progress.state_rows(), progress.state_bytes()), (2, 127, 1_000));
         let expected = [(TopicPartition::new("t", 0), 6), (TopicPartition::new("t", 1), 5)];
         assert_eq!(progress.positions(), expected.into());
+        let twice = json
+            .replace(r#""sources":["#, r#""sources":[{"endOffset":{"t":{"0":4,"1":5}}},{"endOffset":{"u":{"0":2}}},"#);
+        let positions = Progress::parse(&twice).unwrap().positions();
+        let expected = [("t", 0, 4), ("t", 1, 5), ("u", 0, 2)];
+        assert_eq!(positions, expected.map(|(topic, number, at)| (TopicPartition::new(topic, number), at)).into());
         assert_eq!((progress.rows_per_second(), progress.output_rows()), (291, 41));
         assert_eq!(Progress::parse(&json.replace("Rows\":41", "Rows\":-1")).unwrap().output_rows(), 0);
         assert_eq!((progress.timestamp.as_str(), progress.watermark_us()), ("2026-11-26T16:00:00.000Z", None));

@@ -152,8 +152,8 @@ pub struct Branch {
 
 /// An aggregation whose groups are the rows of the query's `aggregate`, once they are final: windows over windows. Its grouped batch is
 /// that row, so expressions of the outer aggregation read `window_start`, `window_end`, and its keys and calls by name; their time is
-/// `window_end - INTERVAL '1 microsecond'`, Spark's `window_time(window)`. Spark has it in append mode alone: with it, a query needs
-/// `emit: final`. Locally `emit: changes` publishes the outer window whenever an inner one is over.
+/// `window_end - INTERVAL '1 microsecond'`, Spark's `window_time(window)`. Locally `emit: changes`
+/// publishes the outer window whenever an inner one is over; Spark has it in append mode alone, and publishes it once.
 #[derive(Debug, Clone)]
 pub struct InnerAggregate {
     /// The inner grouping, over rows of the branches; never over sessions.

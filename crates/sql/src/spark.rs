@@ -26,7 +26,6 @@ pub fn refusals(query: &Query) -> Vec<Diagnostic> {
         return Vec::new();
     }
     let mut found: Vec<Diagnostic> = query.branches.iter().flat_map(refusals_of_branch).collect();
-    found.extend(refusals_of_several(query));
     let aggregates = query.inner.iter().map(|inner| &inner.aggregate).chain(&query.aggregate);
     found.extend(aggregates.flat_map(|aggregate| refusals_of_grouping(aggregate, query.options.emit)));
     let results = query.output.iter().map(|(_, value)| value).chain(&query.having);
@@ -37,33 +36,16 @@ pub fn refusals(query: &Query) -> Vec<Diagnostic> {
     found
 }
 
-/// Queries that read more than one topic, or group twice.
-fn refusals_of_several(query: &Query) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    let refuse = |span, what: &str, why: &str| {
-        Diagnostic::new(span, format!("{what} computed on Apache Spark yet: {why}")).with_help("use `engine: local`")
-    };
-    let one_topic = "a query there reads one topic";
-    let second = query.branches.get(1).and_then(|branch| branch.columns.as_ref()?.first());
-    if let Some((_, value)) = second {
-        found.push(refuse(value.tree().span.clone(), "UNION ALL isn't", one_topic));
-    }
-    for (left, _) in query.branches.iter().filter_map(|branch| branch.stream_join.as_ref()?.keys.first()) {
-        found.push(refuse(left.tree().span.clone(), "joins of two streams aren't", one_topic));
-    }
-    if let (Some(_), Some(Window::Fixed(window))) =
-        (&query.inner, query.aggregate.as_ref().and_then(|aggregate| aggregate.window.as_ref()))
-    {
-        found.push(refuse(window.time.tree().span.clone(), "windows over windows aren't", "a query there groups once"));
-    }
-    found
-}
-
 fn refusals_of_branch(branch: &Branch) -> Vec<Diagnostic> {
     let shared = branch.columns.iter().flatten().map(|(_, value)| value);
+    let of_pairs = branch.stream_join.iter().flat_map(|join| &join.keys).flat_map(|(left, right)| [left, right]);
     let of_joins = branch.joins.iter().flat_map(|join| join.stream_keys.iter().chain(&join.as_of));
-    let mut found: Vec<Diagnostic> = shared.chain(of_joins).chain(&branch.filter).flat_map(refusals_of).collect();
-    found.extend(branch.row_schema.fields().iter().filter_map(|field| own_name(field.name())));
+    let values = shared.chain(of_pairs).chain(of_joins).chain(&branch.filter);
+    let mut found: Vec<Diagnostic> = values.flat_map(refusals_of).collect();
+    let shared = branch.columns.iter().flatten().map(|(name, _)| name);
+    found.extend(
+        branch.row_schema.fields().iter().map(|field| field.name()).chain(shared).filter_map(|name| own_name(name)),
+    );
     found
 }
 
@@ -71,6 +53,7 @@ fn refusals_of_grouping(aggregate: &Aggregate, emit: Emit) -> Vec<Diagnostic> {
     let arguments = aggregate.calls.iter().flat_map(|call| call.argument.iter().chain(&call.order));
     let mut found: Vec<Diagnostic> =
         aggregate.keys.iter().map(|(_, key)| key).chain(arguments).flat_map(refusals_of).collect();
+    found.extend(aggregate.keys.iter().filter_map(|(name, _)| own_name(name)));
     found.extend(refusals_of_sessions(aggregate, emit));
     found
 }

@@ -8,7 +8,7 @@ use kafka::OutRecord;
 use model::provenance;
 use project::settings::SparkSettings;
 use project::testfile::{Expectation, ExpectedCell, ExpectedRow, ExpectedRows, Spot, Target};
-use spark::print::{Read, record_rows};
+use spark::print::{Input, Read, record_rows};
 use spark::{Address, Session};
 use tokio::runtime::Handle;
 
@@ -19,7 +19,7 @@ use crate::harness::rows::Row;
 use crate::harness::tables::ResultTable;
 use crate::run::results::ResultTopic;
 use crate::run::sink::RecordSink as _;
-use crate::run::spark::{PlanParts, load_references, open_session, print, session_conf};
+use crate::run::spark::{PlanParts, PlanStream, load_references, open_session, print, session_conf};
 
 /// An Apache Spark that tests are compared with.
 #[derive(Debug)]
@@ -95,21 +95,20 @@ impl OnSpark {
         result: &ResultTopic,
         references: &BTreeMap<String, spark::print::ReferenceRows>,
     ) -> Result<Vec<Row>> {
-        let lost = || Error::Internal(format!("query {} reads no stream", result.query.name));
-        let name = result.query.streams().first().copied().ok_or_else(lost)?;
-        let stream = pipeline.stream(name).ok_or_else(lost)?;
-        let settings = pipeline.project().stream(name).ok_or_else(lost)?;
-        let rows = record_rows(&pipeline.accepted(stream))?;
-        let read = Read::Records { rows, watermark_us: pipeline.watermark_us(&stream.name) };
+        let lost = || Error::Internal(format!("query {} reads a stream that isn't there", result.query.name));
+        let mut streams = Vec::new();
+        let mut watermarks = Vec::new();
+        for name in result.query.streams() {
+            let stream = pipeline.stream(name).ok_or_else(lost)?;
+            let settings = pipeline.project().stream(name).ok_or_else(lost)?;
+            let input = Input::Records(record_rows(&pipeline.accepted(stream))?);
+            streams.push(PlanStream { stream, event_time: &settings.event_time, input });
+            watermarks.push(pipeline.watermark_us(name));
+        }
+        // A query's time is the least of its streams'.
+        let read = Read::Batch { watermark_us: watermarks.into_iter().min().flatten() };
         let world = pipeline.world().with_empty_log();
-        let parts = PlanParts {
-            stream,
-            event_time: &settings.event_time,
-            kafka: BTreeMap::new(),
-            references,
-            schemas: &*world.schemas,
-            settings: "",
-        };
+        let parts = PlanParts { streams, kafka: BTreeMap::new(), references, schemas: &*world.schemas, settings: "" };
         let records = spark::print::as_rows(print(&parts, result, &read)?.printed);
         for batch in self.runtime.block_on(self.session.collect(records))? {
             for row in 0..batch.num_rows() {

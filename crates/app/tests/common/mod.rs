@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 pub(crate) mod sharing;
+pub(crate) mod shop;
 pub(crate) mod spark;
 
 use serde_json::Value;

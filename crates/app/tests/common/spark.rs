@@ -28,12 +28,17 @@ pub(crate) fn drain(project: &ProjectDir) -> Value {
 
 /// Rows of a result table with the rows folded in. `is_final` is left out: the local engine learns of the last watermark after the drain.
 pub(crate) fn rows(project: &ProjectDir, query: &str) -> Vec<String> {
+    rows_where(project, query, "TRUE")
+}
+
+/// As [`rows`], those that fulfil a condition.
+pub(crate) fn rows_where(project: &ProjectDir, query: &str, condition: &str) -> Vec<String> {
     let columns = project.sql(&format!(
         "SELECT string_agg(quote_ident(column_name), '; ' ORDER BY column_name) FROM information_schema.columns
          WHERE table_schema = 'results' AND table_name = '{query}' AND column_name NOT IN ('updated_at', 'is_final')"
     ));
     let columns = columns.concat().replace(';', ",");
-    let mut rows = project.sql(&format!("SELECT {columns} FROM results.{query} WHERE NOT is_deleted"));
+    let mut rows = project.sql(&format!("SELECT {columns} FROM results.{query} WHERE {condition} AND NOT is_deleted"));
     rows.sort_unstable();
     rows
 }

@@ -6,28 +6,73 @@ use spark_connect_proto::relation::RelType;
 use spark_connect_proto::{Aggregate as AggregateRelation, Relation};
 use sql::spark::name;
 use sql::{
-    Aggregate, AggregateCall, AggregateFunction, Emit, Expression, FixedWindow, Query, SOURCE_OFFSET, SOURCE_PARTITION,
-    SessionWindow, WINDOW_END, WINDOW_START, Window,
+    Aggregate, AggregateCall, AggregateFunction, Expression, FixedWindow, InnerAggregate, Query, SessionWindow,
+    StreamJoin, WINDOW_END, WINDOW_START, Window,
 };
 
-use super::{Read, own};
+use super::branches::positions;
+use super::{Read, is_published_once, own};
 use crate::error::{Error, Result};
 use crate::print::relation::{filter, named, project, relation};
 use crate::print::sink::{IS_DELETED, VERSION};
 
 const WINDOW: &str = "window";
 const ROWS: &str = "rows";
+const WINDOW_TIME: &str = "window_time";
 
-/// Groups with the columns of the grouped batch, and the number of rows folded in.
+/// What is grouped.
+struct Grouped<'a> {
+    query: &'a str,
+    /// The event time of a row, as Spark SQL.
+    time: String,
+    /// What counts the records behind a row, as an aggregate.
+    count: String,
+    /// Columns that decide between rows of one time.
+    positions: Vec<&'static str>,
+}
+
+/// Groups with the columns of the grouped batch, and the number of records behind them. With `inner`, those are the groups of its groups.
 ///
 /// # Errors
-/// `Plan` for an aggregate that goes by the places of rows in a grouping without a window, which the subset doesn't have.
-pub(super) fn groups(rows: Relation, query: &str, aggregate: &Aggregate) -> Result<Relation> {
+/// `Plan` for a grouping without a window, or an aggregate that goes by the places of rows outside of windows of windows, which the subset
+/// doesn't have.
+pub(super) fn groups(
+    rows: Relation,
+    query: &Query,
+    inner: Option<&InnerAggregate>,
+    aggregate: &Aggregate,
+) -> Result<Relation> {
+    let first = inner.map_or(aggregate, |inner| &inner.aggregate);
+    let no_window = || Error::Plan { query: query.name.clone(), reason: "it groups without a window".to_owned() };
+    let grouped = Grouped {
+        query: &query.name,
+        time: first.window.as_ref().map(|window| window.time().to_spark()).ok_or_else(no_window)?,
+        count: "count(1)".to_owned(),
+        positions: positions(query),
+    };
+    if inner.is_none() {
+        return level(rows, aggregate, &grouped, &[]);
+    }
+    // The time of a group is that of its window: Spark closes the outer window by it.
+    let time = (own(WINDOW_TIME), format!("window_time({})", name(&own(WINDOW))));
+    let rows = level(rows, first, &grouped, std::slice::from_ref(&time))?;
+    let grouped =
+        Grouped { time: name(&time.0), count: format!("sum({})", name(&own(ROWS))), positions: Vec::new(), ..grouped };
+    level(rows, aggregate, &grouped, &[])
+}
+
+/// One grouping, with `further` columns over its own.
+fn level(
+    rows: Relation,
+    aggregate: &Aggregate,
+    grouped: &Grouped<'_>,
+    further: &[(String, String)],
+) -> Result<Relation> {
     let Aggregate { window, keys, calls, grouped_schema: _ } = aggregate;
     let mut grouping = Vec::new();
     let mut columns = Vec::new();
     if let Some(window) = window {
-        grouping.push(named(&own(WINDOW), &window_of(window)));
+        grouping.push(named(&own(WINDOW), &window_of(window, &grouped.time)));
         let window = name(&own(WINDOW));
         columns.push((WINDOW_START.to_owned(), format!("{window}.start")));
         columns.push((WINDOW_END.to_owned(), format!("{window}.end")));
@@ -35,16 +80,23 @@ pub(super) fn groups(rows: Relation, query: &str, aggregate: &Aggregate) -> Resu
     // Keys and calls get names of our own while Spark resolves them, since their own may be those of the row's columns.
     for (index, (key, value)) in keys.iter().enumerate() {
         let own_name = own(&format!("key{index}"));
-        grouping.push(named(&own_name, &value.to_spark()));
+        let is_time = matches!(value.data_type(), DataType::Timestamp(..));
+        let mut value = value.to_spark();
+        if is_time {
+            // Spark takes one event time among the keys, the window, and the event time stays that through a change of name.
+            value = format!("timestamp_micros(unix_micros({value}))");
+        }
+        grouping.push(named(&own_name, &value));
         columns.push((key.clone(), name(&own_name)));
     }
-    let mut aggregates = vec![named(&own(ROWS), "count(1)")];
+    let mut aggregates = vec![named(&own(ROWS), &grouped.count)];
     for (index, call) in calls.iter().enumerate() {
         let own_name = own(&format!("call{index}"));
-        aggregates.push(named(&own_name, &aggregate_call(query, call, window.as_ref())?));
+        aggregates.push(named(&own_name, &aggregate_call(call, grouped)?));
         columns.push((call.name.clone(), name(&own_name)));
     }
     columns.push((own(ROWS), name(&own(ROWS))));
+    columns.extend(further.iter().cloned());
     let aggregate = AggregateRelation {
         input: Some(Box::new(rows)),
         group_type: GroupType::Groupby.into(),
@@ -55,27 +107,27 @@ pub(super) fn groups(rows: Relation, query: &str, aggregate: &Aggregate) -> Resu
     Ok(project(relation(RelType::Aggregate(Box::new(aggregate))), &columns))
 }
 
-/// Spark's expression for the window of a row.
-fn window_of(window: &Window) -> String {
+/// Spark's expression for the window of a row with this event time.
+fn window_of(window: &Window, time: &str) -> String {
     match window {
-        Window::Fixed(FixedWindow { time, size_us, slide_us, offset_us }) => format!(
-            "window({}, '{size_us} microseconds', '{slide_us} microseconds', '{offset_us} microseconds')",
-            time.to_spark()
-        ),
-        Window::Session(SessionWindow { time, gap_us }) => {
-            format!("session_window({}, '{gap_us} microseconds')", time.to_spark())
+        Window::Fixed(FixedWindow { time: _, size_us, slide_us, offset_us }) => {
+            format!("window({time}, '{size_us} microseconds', '{slide_us} microseconds', '{offset_us} microseconds')")
+        }
+        Window::Session(SessionWindow { time: _, gap_us }) => {
+            format!("session_window({time}, '{gap_us} microseconds')")
         }
     }
 }
 
-fn aggregate_call(query: &str, call: &AggregateCall, window: Option<&Window>) -> Result<String> {
+fn aggregate_call(call: &AggregateCall, grouped: &Grouped<'_>) -> Result<String> {
     let AggregateCall { function, argument, order, result: _, nullable: _, name } = call;
     let place = || {
-        let time = window.map(|window| window.time().to_spark()).ok_or_else(|| Error::Plan {
-            query: query.to_owned(),
-            reason: format!("`{name}` goes by event time, and its rows have none"),
-        })?;
-        Ok(format!("{time}, {}, {}", sql::spark::name(SOURCE_PARTITION), sql::spark::name(SOURCE_OFFSET)))
+        if grouped.positions.is_empty() {
+            let reason = format!("`{name}` goes by the places of rows, and groups have none");
+            return Err(Error::Plan { query: grouped.query.to_owned(), reason });
+        }
+        let positions: Vec<String> = grouped.positions.iter().map(|position| sql::spark::name(position)).collect();
+        Ok(format!("{}, {}", grouped.time, positions.join(", ")))
     };
     // Of rows with equal orders the place decides. A struct is never NULL by itself, and rows without an order have to be skipped.
     let by_order = || {
@@ -123,7 +175,7 @@ fn aggregate_call(query: &str, call: &AggregateCall, window: Option<&Window>) ->
 /// The results of groups.
 ///
 /// A group that HAVING doesn't keep is deleted, since an earlier version of it may have been kept. Where rows can only make the
-/// condition true, it is left out instead.
+/// condition true, or each group is published once, it is left out instead.
 pub(super) fn results(
     groups: Relation,
     query: &Query,
@@ -131,27 +183,34 @@ pub(super) fn results(
     output: &[(String, Expression)],
     read: &Read,
 ) -> Relation {
+    let is_once = *read == Read::Stream && is_published_once(query);
+    // A batch shows groups of groups that aren't over, and what comes of those may be less.
+    let only_turns_true = query.inner.is_none() && query.having_only_turns_true();
     let (groups, is_deleted) = match having {
         None => (groups, "FALSE".to_owned()),
-        Some(having) if query.having_only_turns_true() || query.options.emit == Emit::Final => {
-            (filter(groups, &having.to_spark()), "FALSE".to_owned())
-        }
+        Some(having) if only_turns_true || is_once => (filter(groups, &having.to_spark()), "FALSE".to_owned()),
         Some(having) => (groups, format!("NOT coalesce({}, FALSE)", having.to_spark())),
     };
     // A row at the end of a session still belongs to it, one at the end of another window doesn't.
     let is_session =
         matches!(query.aggregate.as_ref().and_then(|grouped| grouped.window.as_ref()), Some(Window::Session(_)));
     let is_over = if is_session { "<" } else { "<=" };
-    let is_final = match (read, query.options.emit) {
-        (Read::Batch { watermark_us: Some(us), .. } | Read::Records { watermark_us: Some(us), .. }, _) => {
+    let is_final = match read {
+        Read::Batch { watermark_us: Some(us) } => {
+            let us = us.saturating_sub(delay_us(query));
             format!("if({} {is_over} timestamp_micros({us}L), '1', '0')", name(WINDOW_END))
         }
-        (Read::Stream { .. }, Emit::Final) => "'1'".to_owned(),
-        (Read::Batch { .. } | Read::Records { .. }, _) | (Read::Stream { .. }, Emit::Changes) => "'0'".to_owned(),
+        Read::Stream if is_once => "'1'".to_owned(),
+        Read::Batch { watermark_us: None } | Read::Stream => "'0'".to_owned(),
     };
     let mut columns: Vec<(String, String)> =
         output.iter().map(|(name, value)| (name.clone(), value.to_spark())).collect();
     columns.push((own(VERSION), format!("concat({}, ':', {is_final})", name(&own(ROWS)))));
     columns.push((own(IS_DELETED), is_deleted));
     project(groups, &columns)
+}
+
+/// How far, in microseconds, the times of rows that are yet to come may lie below the query's watermark.
+fn delay_us(query: &Query) -> i64 {
+    query.branches.iter().filter_map(|branch| branch.stream_join.as_ref()).map(StreamJoin::delay_us).max().unwrap_or(0)
 }

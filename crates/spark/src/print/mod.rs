@@ -2,19 +2,23 @@
 //!
 //! | file | prints |
 //! | --- | --- |
-//! | `source` | the validated topic as rows with their raw positions |
+//! | `source` | a validated topic as rows with their raw positions |
 //! | `records` | records in place of a topic |
-//! | `rows` | joins with reference tables, the filter |
-//! | `grouping` | windows, groups, aggregates |
+//! | `branches` | the rows of a query, of one stream or several |
+//! | `stream_join` | joins of two streams |
+//! | `rows` | joins with reference tables, row-by-row results |
+//! | `grouping` | windows, groups, aggregates, also over the groups of other windows |
 //! | `sink` | results as Kafka records |
 //! | `relation` | the parts that relations are made of |
 
+mod branches;
 mod grouping;
 mod records;
 pub mod relation;
 mod rows;
 mod sink;
 mod source;
+mod stream_join;
 
 use std::collections::BTreeMap;
 
@@ -22,11 +26,13 @@ use arrow_array::RecordBatch;
 use md5::Digest as _;
 use spark_connect_proto::Relation;
 use sql::spark::OWN_PREFIX;
-use sql::{Branch, Emit, Query};
+use sql::{Emit, Query};
 
 pub use records::record_rows;
 pub use sink::{Sink, as_rows, batch_write, stream_write};
-pub use source::{Source, WriterSchema};
+pub use source::{Input, Source, WriterSchema};
+
+use branches::Inputs;
 
 use crate::client::to_arrow_stream;
 use crate::error::{Error, Result};
@@ -34,32 +40,17 @@ use crate::error::{Error, Result};
 /// Bytes of a digest.
 const DIGEST_BYTES: usize = 6;
 
-/// Which part of the validated topic is read, and how.
-#[derive(Debug, Clone, PartialEq)]
+/// How a query is worked out.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Read {
-    /// All up to these offsets, one per partition, at once. Windows are final once they end at or before the watermark.
+    /// Over what is there, at once.
     Batch {
-        /// First offset of each partition.
-        starts: Vec<i64>,
-        /// Offset after the last of each partition.
-        ends: Vec<i64>,
-        /// Watermark of the stream in microseconds since 1970, if there is one yet.
+        /// Watermark of the query in microseconds since 1970, the least of its streams', if each has one yet. Windows are final once they
+        /// end at or before it.
         watermark_us: Option<i64>,
     },
-    /// These records, at once. Windows are final as in a batch.
-    Records {
-        /// As [`record_rows`] makes them.
-        rows: RecordBatch,
-        /// Watermark of the stream in microseconds since 1970, if there is one yet.
-        watermark_us: Option<i64>,
-    },
-    /// All from the beginning, and then what comes.
-    Stream {
-        /// How far Spark's watermark is behind the greatest event time, in milliseconds.
-        watermark_delay_ms: u64,
-        /// Most records of one micro-batch.
-        offsets_per_trigger_max: Option<u64>,
-    },
+    /// Over what comes.
+    Stream,
 }
 
 /// A version of a reference table.
@@ -88,21 +79,30 @@ fn own(name: &str) -> String {
     format!("{OWN_PREFIX}{name}")
 }
 
+/// Whether Spark publishes each result once, when it is over, whatever the query's option says: it has nothing else for windows over windows
+/// and for windows over pairs.
+fn is_published_once(query: &Query) -> bool {
+    query.aggregate.is_none()
+        || query.options.emit == Emit::Final
+        || query.inner.is_some()
+        || query.branches.iter().any(|branch| branch.stream_join.is_some())
+}
+
 /// Tells plans of a streaming query apart: another digest is another plan, whatever of it has changed, and also if rows of a reference
-/// table have. `settings` is what the query is started with besides.
+/// table have. `sources` are the topics of its streams, `settings` is what the query is started with besides.
 ///
 /// # Errors
 /// When a reference table can't be written as Arrow.
 pub fn digest(
     query: &Query,
-    source: &Source,
+    sources: &BTreeMap<String, Source>,
     references: &BTreeMap<String, ReferenceRows>,
     read: &Read,
     sink: &Sink,
     settings: &str,
 ) -> Result<String> {
     let mut digest = md5::Md5::new();
-    digest.update(format!("{}{source:?}{read:?}{sink:?}{settings}", query.describe()));
+    digest.update(format!("{}{sources:?}{read:?}{sink:?}{settings}", query.describe()));
     for table in query.references().filter_map(|joined| references.get(joined)) {
         digest.update(to_arrow_stream(&table.rows)?);
         digest.update(format!("{:?}", table.valid_us));
@@ -111,13 +111,13 @@ pub fn digest(
     Ok(digest.iter().take(DIGEST_BYTES).fold(String::new(), |text, byte| format!("{text}{byte:02x}")))
 }
 
-/// Prints a query that reads `source` and joins `references`, with results as records for `sink`.
+/// Prints a query that reads `sources`, the topics of its streams, and joins `references`, with results as records for `sink`.
 ///
 /// # Errors
 /// `Plan` when a part of the query has no form on Spark.
 pub fn print(
     query: &Query,
-    source: &Source,
+    sources: &BTreeMap<String, Source>,
     references: &BTreeMap<String, ReferenceRows>,
     read: &Read,
     sink: &Sink,
@@ -126,9 +126,9 @@ pub fn print(
     let Query {
         name,
         text,
-        options,
-        branches,
-        inner: _,
+        options: _,
+        branches: _,
+        inner,
         aggregate,
         having,
         output,
@@ -148,34 +148,14 @@ pub fn print(
         let reason = format!("line {line}, column {column}: {}{help}", refusal.message);
         return Err(Error::Plan { query: name.clone(), reason });
     }
-    let [Branch { stream: _, input_columns, stream_join: None, joins, row_schema, filter, columns: None }] =
-        branches.as_slice()
-    else {
-        let reason = "it reads several streams, which isn't done on Spark".to_owned();
-        return Err(Error::Plan { query: name.clone(), reason });
-    };
-    let fields = row_schema.fields().iter().take(input_columns.len()).cloned().collect::<Vec<_>>();
-    let mut rows = source::rows(source, &fields, read)?;
-    for (number, join) in joins.iter().enumerate() {
-        let table = references.get(&join.reference).ok_or_else(|| Error::Plan {
-            query: name.clone(),
-            reason: format!("the reference table {} isn't loaded", join.reference),
-        })?;
-        rows = rows::join(rows, number, join, table)?;
-    }
-    if let Some(filter) = filter {
-        rows = relation::filter(rows, &filter.to_spark());
-    }
+    let rows = branches::rows(&Inputs { query, sources, references, read })?;
     let results = match aggregate {
         Some(aggregate) => {
-            let groups = grouping::groups(rows, name, aggregate)?;
+            let groups = grouping::groups(rows, query, inner.as_ref(), aggregate)?;
             grouping::results(groups, query, having.as_ref(), output, read)
         }
         None => rows::results(rows, output),
     };
-    let output_mode = match (aggregate, options.emit) {
-        (None, _) | (Some(_), Emit::Final) => "append",
-        (Some(_), Emit::Changes) => "update",
-    };
+    let output_mode = if is_published_once(query) { "append" } else { "update" };
     Ok(Printed { relation: sink::records(results, sink), output_mode })
 }

@@ -11,7 +11,7 @@ use sql::spark::{name, text};
 use crate::error::{Error, Result};
 use crate::print::relation::{local, project};
 
-/// Records of a validated topic as rows for [`super::Read::Records`].
+/// Records of a validated topic as rows for [`super::Input::Records`].
 ///
 /// # Errors
 /// `Protocol` when they are no batch, which doesn't happen.

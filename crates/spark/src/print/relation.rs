@@ -3,8 +3,11 @@
 use arrow_array::RecordBatch;
 use bytes::Bytes;
 use spark_connect_proto::expression::{ExprType, ExpressionString};
+use spark_connect_proto::join::JoinType;
 use spark_connect_proto::relation::RelType;
-use spark_connect_proto::{Expression, Filter, Hint, Join, LocalRelation, Project, Relation, join};
+use spark_connect_proto::set_operation::SetOpType;
+use spark_connect_proto::{Expression, Filter, Hint, Join, LocalRelation, Project, Relation, SetOperation};
+use sql::JoinKind;
 
 use crate::client::to_arrow_stream;
 use crate::error::Result;
@@ -37,10 +40,25 @@ pub(crate) fn filter(input: Relation, condition: &str) -> Relation {
     relation(RelType::Filter(Box::new(filter)))
 }
 
-/// A join with a small table, which each task gets whole.
-pub(crate) fn join_small(left: Relation, right: Relation, kind: join::JoinType, condition: &str) -> Relation {
-    let hint = Hint { input: Some(Box::new(right)), name: "broadcast".to_owned(), parameters: Vec::new() };
-    let right = relation(RelType::Hint(Box::new(hint)));
+/// The rows of both inputs, which have the same columns in the same order.
+pub(crate) fn union_all(first: Relation, second: Relation) -> Relation {
+    let union = SetOperation {
+        left_input: Some(Box::new(first)),
+        right_input: Some(Box::new(second)),
+        set_op_type: SetOpType::Union.into(),
+        is_all: Some(true),
+        by_name: Some(false),
+        allow_missing_columns: Some(false),
+    };
+    relation(RelType::SetOp(Box::new(union)))
+}
+
+/// A join whose inputs have no column in common.
+pub(crate) fn join(left: Relation, right: Relation, kind: JoinKind, condition: &str) -> Relation {
+    let kind = match kind {
+        JoinKind::Inner => JoinType::Inner,
+        JoinKind::Left => JoinType::LeftOuter,
+    };
     let join = Join {
         left: Some(Box::new(left)),
         right: Some(Box::new(right)),
@@ -49,6 +67,12 @@ pub(crate) fn join_small(left: Relation, right: Relation, kind: join::JoinType, 
         ..Join::default()
     };
     relation(RelType::Join(Box::new(join)))
+}
+
+/// A join with a small table, which each task gets whole.
+pub(crate) fn join_small(left: Relation, right: Relation, kind: JoinKind, condition: &str) -> Relation {
+    let hint = Hint { input: Some(Box::new(right)), name: "broadcast".to_owned(), parameters: Vec::new() };
+    join(left, relation(RelType::Hint(Box::new(hint))), kind, condition)
 }
 
 /// Rows that travel within the plan.

@@ -6,10 +6,9 @@ use arrow_array::{Array as _, ArrayRef, Int64Array, RecordBatch, RecordBatchOpti
 use arrow_schema::{ArrowError, Field, Schema};
 use spark_connect_proto::Drop as DropColumns;
 use spark_connect_proto::Relation;
-use spark_connect_proto::join::JoinType;
 use spark_connect_proto::relation::RelType;
 use sql::spark::name;
-use sql::{Expression as SqlExpression, Join, JoinKind};
+use sql::{Expression as SqlExpression, Join};
 
 use super::{ReferenceRows, own};
 use crate::error::{Error, Result};
@@ -40,12 +39,8 @@ pub(super) fn join(rows: Relation, number: usize, join: &Join, table: &Reference
             own_names.push(bound);
         }
     }
-    let kind = match kind {
-        JoinKind::Inner => JoinType::Inner,
-        JoinKind::Left => JoinType::LeftOuter,
-    };
     let right = local(&batch(&columns, table.rows.num_rows()).map_err(|error| wrong(error.to_string()))?)?;
-    let joined = join_small(rows, right, kind, &conditions.join(" AND "));
+    let joined = join_small(rows, right, *kind, &conditions.join(" AND "));
     let dropped = DropColumns { input: Some(Box::new(joined)), column_names: own_names, ..DropColumns::default() };
     Ok(relation(RelType::Drop(Box::new(dropped))))
 }

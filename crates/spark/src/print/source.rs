@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_schema::Field;
 use model::provenance;
 use spark_connect_proto::read::{DataSource, ReadType};
@@ -12,12 +13,12 @@ use spark_connect_proto::{Deduplicate, Relation, WithWatermark};
 use sql::spark::{name, text, type_name};
 use sql::{SOURCE_OFFSET, SOURCE_PARTITION};
 
-use super::{Read, own, records};
+use super::{own, records};
 use crate::error::Result;
 use crate::print::relation::{project, relation};
 
 /// The validated topic of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// The topic.
     pub topic: String,
@@ -29,6 +30,29 @@ pub struct Source {
     pub written: Vec<WriterSchema>,
     /// The stream's event-time column.
     pub event_time: String,
+    /// Which part of it is read, and how.
+    pub input: Input,
+}
+
+/// Which part of a validated topic is read, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// All up to these offsets, one per partition, at once.
+    Range {
+        /// First offset of each partition.
+        starts: Vec<i64>,
+        /// Offset after the last of each partition.
+        ends: Vec<i64>,
+    },
+    /// These records in its place, as [`super::record_rows`] makes them, at once.
+    Records(RecordBatch),
+    /// All from the beginning, and then what comes.
+    Stream {
+        /// How far Spark's watermark is behind the greatest event time, in milliseconds.
+        watermark_delay_ms: u64,
+        /// Most records of one micro-batch.
+        offsets_per_trigger_max: Option<u64>,
+    },
 }
 
 /// A schema that validated records may have been written with.
@@ -41,16 +65,16 @@ pub struct WriterSchema {
 }
 
 /// Rows with the event time, the columns `fields`, and the raw position.
-pub(super) fn rows(source: &Source, fields: &[Arc<Field>], read: &Read) -> Result<Relation> {
+pub(super) fn rows(source: &Source, fields: &[Arc<Field>]) -> Result<Relation> {
     let record = own("record");
     let columns = [
         (SOURCE_PARTITION.to_owned(), "`partition`".to_owned()),
         (SOURCE_OFFSET.to_owned(), raw_offset()),
         (record.clone(), decoded(source)),
     ];
-    let topic = match read {
-        Read::Records { rows, .. } => records::relation(rows)?,
-        Read::Batch { .. } | Read::Stream { .. } => relation(RelType::Read(kafka(source, read))),
+    let topic = match &source.input {
+        Input::Records(rows) => records::relation(rows)?,
+        Input::Range { .. } | Input::Stream { .. } => relation(RelType::Read(kafka(source))),
     };
     let decoded = project(topic, &columns);
     let mut columns =
@@ -63,9 +87,9 @@ pub(super) fn rows(source: &Source, fields: &[Arc<Field>], read: &Read) -> Resul
         (field.name().clone(), value)
     }));
     let rows = project(decoded, &columns);
-    Ok(match read {
-        Read::Batch { .. } | Read::Records { .. } => each_once(rows, false),
-        Read::Stream { watermark_delay_ms, .. } => {
+    Ok(match &source.input {
+        Input::Range { .. } | Input::Records(_) => each_once(rows, false),
+        Input::Stream { watermark_delay_ms, .. } => {
             let watermark = WithWatermark {
                 input: Some(Box::new(rows)),
                 event_time: source.event_time.clone(),
@@ -87,31 +111,29 @@ fn each_once(input: Relation, within_watermark: bool) -> Relation {
     relation(RelType::Deduplicate(Box::new(deduplicate)))
 }
 
-fn kafka(source: &Source, read: &Read) -> spark_connect_proto::Read {
+fn kafka(source: &Source) -> spark_connect_proto::Read {
     let mut options: std::collections::HashMap<String, String> =
         source.kafka.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let mut set = |key: &str, value: String| options.insert(key.to_owned(), value);
     set("subscribe", source.topic.clone());
     set("includeHeaders", "true".to_owned());
     set("failOnDataLoss", "true".to_owned());
-    match read {
-        Read::Batch { starts, ends, .. } => {
+    match &source.input {
+        Input::Range { starts, ends } => {
             set("startingOffsets", offsets(&source.topic, starts));
             set("endingOffsets", offsets(&source.topic, ends));
         }
-        Read::Stream { offsets_per_trigger_max, .. } => {
+        Input::Stream { offsets_per_trigger_max, .. } => {
             set("startingOffsets", "earliest".to_owned());
             if let Some(most) = offsets_per_trigger_max {
                 set("maxOffsetsPerTrigger", most.to_string());
             }
         }
-        Read::Records { .. } => {}
+        Input::Records(_) => {}
     }
+    let is_streaming = matches!(source.input, Input::Stream { .. });
     let source = DataSource { format: Some("kafka".to_owned()), options, ..DataSource::default() };
-    spark_connect_proto::Read {
-        is_streaming: matches!(read, Read::Stream { .. }),
-        read_type: Some(ReadType::DataSource(source)),
-    }
+    spark_connect_proto::Read { is_streaming, read_type: Some(ReadType::DataSource(source)) }
 }
 
 /// Offsets per partition in the JSON of Spark's Kafka source. A topic's name has no character that JSON would escape.

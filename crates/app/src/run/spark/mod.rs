@@ -38,7 +38,7 @@ use crate::run::sharing::{Share, Sharing};
 use project::Project;
 
 pub(crate) use place::{Place, open_session, session_conf};
-pub(crate) use plan::{PlanParts, load_references, print};
+pub(crate) use plan::{PlanParts, PlanStream, load_references, print};
 pub(crate) use queries::QueryState;
 
 /// What a run of the stage does.
@@ -136,11 +136,9 @@ impl SparkStage {
         Ok(streams::start(self, &mut session)?.iter().map(|watched| watched.name.lasting()).collect())
     }
 
-    fn stream_of(&self, result: &ResultTopic) -> Result<&SparkStream> {
-        self.streams
-            .iter()
-            .find(|stream| result.query.reads(&stream.stream.name))
-            .ok_or_else(|| Error::Internal(format!("query {} reads no stream", result.query.name)))
+    /// The streams that a query reads.
+    fn streams_of<'a>(&'a self, result: &'a ResultTopic) -> impl Iterator<Item = &'a SparkStream> {
+        self.streams.iter().filter(|stream| result.query.reads(&stream.stream.name))
     }
 
     fn is_up(&self) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::Schemas;
 use process::ReferenceData;
 use project::Project;
-use spark::print::{Printed, Read, ReferenceRows, Sink, Source, WriterSchema};
+use spark::print::{Input, Printed, Read, ReferenceRows, Sink, Source, WriterSchema};
 
 use super::{SparkStage, SparkStream, kafka_options};
 use crate::error::Result;
@@ -22,10 +22,17 @@ pub(crate) struct Plan {
     pub(crate) digest: String,
 }
 
-/// What a query is printed with beside itself.
-pub(crate) struct PlanParts<'a> {
+/// A stream that a query reads.
+pub(crate) struct PlanStream<'a> {
     pub(crate) stream: &'a PipelineStream,
     pub(crate) event_time: &'a str,
+    /// What of its topic is read.
+    pub(crate) input: Input,
+}
+
+/// What a query is printed with beside itself.
+pub(crate) struct PlanParts<'a> {
+    pub(crate) streams: Vec<PlanStream<'a>>,
     /// Options of Spark's Kafka source and sink.
     pub(crate) kafka: BTreeMap<String, String>,
     pub(crate) references: &'a BTreeMap<String, ReferenceRows>,
@@ -34,14 +41,21 @@ pub(crate) struct PlanParts<'a> {
     pub(crate) settings: &'a str,
 }
 
-/// Prints a query of the stage.
-pub(super) fn plan(stage: &SparkStage, result: &ResultTopic, read: &Read) -> Result<Plan> {
-    let SparkStream { stream, event_time, .. } = stage.stream_of(result)?;
+/// Prints a query of the stage, which reads `input` of each of its streams.
+pub(super) fn plan(
+    stage: &SparkStage,
+    result: &ResultTopic,
+    read: &Read,
+    input: impl Fn(&SparkStream) -> Result<Input>,
+) -> Result<Plan> {
     let settings = &stage.place.settings;
+    let mut streams = Vec::new();
+    for known in stage.streams_of(result) {
+        streams.push(PlanStream { stream: &known.stream, event_time: &known.event_time, input: input(known)? });
+    }
     let parts = PlanParts {
         settings: &format!("{:?}{:?}", settings.trigger, settings.conf),
-        stream,
-        event_time,
+        streams,
         kafka: kafka_options::options(&stage.context.connection, &settings.kafka),
         references: &stage.references,
         schemas: &*stage.context.schemas,
@@ -51,15 +65,20 @@ pub(super) fn plan(stage: &SparkStage, result: &ResultTopic, read: &Read) -> Res
 
 /// Prints a query; registers the schemas of its result.
 pub(crate) fn print(parts: &PlanParts<'_>, result: &ResultTopic, read: &Read) -> Result<Plan> {
-    let PlanParts { stream, event_time, kafka, references, schemas, settings } = parts;
-    let schema = stream.schema.canonical().to_owned();
-    let source = Source {
-        topic: stream.topics.validated.clone(),
-        kafka: kafka.clone(),
-        written: vec![WriterSchema { id: stream.validated_schema_id, schema: schema.clone() }],
-        schema,
-        event_time: (*event_time).to_owned(),
+    let PlanParts { streams, kafka, references, schemas, settings } = parts;
+    let source = |PlanStream { stream, event_time, input }: &PlanStream<'_>| {
+        let schema = stream.schema.canonical().to_owned();
+        let source = Source {
+            topic: stream.topics.validated.clone(),
+            kafka: kafka.clone(),
+            written: vec![WriterSchema { id: stream.validated_schema_id, schema: schema.clone() }],
+            schema,
+            event_time: (*event_time).to_owned(),
+            input: input.clone(),
+        };
+        (stream.name.clone(), source)
     };
+    let sources: BTreeMap<String, Source> = streams.iter().map(source).collect();
     let (key_id, value_id) = result.register(*schemas)?;
     let query = &result.query;
     let sink = Sink {
@@ -73,8 +92,8 @@ pub(crate) fn print(parts: &PlanParts<'_>, result: &ResultTopic, read: &Read) ->
         value_id,
         value_schema: result.value_schema.canonical().to_owned(),
     };
-    let printed = spark::print::print(query, &source, references, read, &sink)?;
-    let digest = spark::print::digest(query, &source, references, read, &sink, settings)?;
+    let printed = spark::print::print(query, &sources, references, read, &sink)?;
+    let digest = spark::print::digest(query, &sources, references, read, &sink, settings)?;
     Ok(Plan { printed, sink, digest })
 }
 

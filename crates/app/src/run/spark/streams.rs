@@ -6,13 +6,13 @@ use std::time::Duration;
 use model::{Classified as _, Retry, TopicPartition};
 use spark::Session;
 use spark::client::RunningQuery;
-use spark::print::{Read, stream_write};
+use spark::print::{Input, Read, stream_write};
 
 use super::names::QueryName;
 use super::plan::{self, Plan};
 use super::rebuilds::Rebuilds;
 use super::watch::{self, Watched};
-use super::{SparkStage, queries};
+use super::{SparkStage, SparkStream, queries};
 use crate::error::{Error, Result};
 use crate::run::results::ResultTopic;
 use crate::run::sharing::Share;
@@ -39,8 +39,8 @@ fn watch_all(stage: &SparkStage, session: &mut Session, share: &mut Share) -> Re
             let Some(watched) = queries.get_mut(at) else { break };
             let Err(error) = watched.watch(stage, session) else { continue };
             if matches!(error, Error::Position(_)) {
-                let topic = watched.topic.clone();
-                note_rebuilds(stage, &queries, &topic)?;
+                let topics = watched.topics.clone();
+                note_rebuilds(stage, &queries, &topics)?;
             }
             return Err(error);
         }
@@ -53,9 +53,9 @@ fn watch_all(stage: &SparkStage, session: &mut Session, share: &mut Share) -> Re
     Ok(())
 }
 
-/// Where Spark has dropped rows of one query, those that read the same topic are built anew: they drop the same rows, if they haven't yet.
-fn note_rebuilds(stage: &SparkStage, queries: &[Watched<'_>], topic: &str) -> Result<()> {
-    let mut readers = queries.iter().filter(|watched| watched.topic == topic);
+/// Where Spark has dropped rows of one query, those that read one of its topics are built anew: they drop the same rows, if they haven't yet.
+fn note_rebuilds(stage: &SparkStage, queries: &[Watched<'_>], topics: &[String]) -> Result<()> {
+    let mut readers = queries.iter().filter(|watched| topics.iter().any(|topic| watched.reads(topic)));
     readers.try_for_each(|watched| Rebuilds::note(&stage.snapshots, &watched.name))
 }
 
@@ -66,7 +66,7 @@ fn published(queries: &[Watched<'_>]) -> Vec<(TopicPartition, i64)> {
         least.entry(partition.clone()).and_modify(|known| *known = at.min(*known)).or_insert(at);
     }
     let has_all = |partition: &TopicPartition| {
-        let mut readers = queries.iter().filter(|watched| *watched.topic == *partition.topic);
+        let mut readers = queries.iter().filter(|watched| watched.reads(&partition.topic));
         readers.all(|watched| watched.positions.contains_key(partition))
     };
     least.into_iter().filter(|(partition, _)| has_all(partition)).collect()
@@ -92,7 +92,7 @@ pub(super) fn start<'a>(stage: &'a SparkStage, session: &mut Session) -> Result<
     let rebuilds = Rebuilds::load(&stage.snapshots)?;
     let mut queries = Vec::new();
     for (result, plan, found) in found {
-        let topic = stage.stream_of(result)?.stream.topics.validated.clone();
+        let topics = stage.streams_of(result).map(|known| known.stream.topics.validated.clone()).collect();
         let (name, query) = match found {
             Some((name, query)) => {
                 tracing::info!(query = %name.lasting(), "found running on Apache Spark");
@@ -105,17 +105,19 @@ pub(super) fn start<'a>(stage: &'a SparkStage, session: &mut Session) -> Result<
                 (name, query)
             }
         };
-        queries.push(Watched::new(result, name, query, topic));
+        queries.push(Watched::new(result, name, query, topics));
     }
     Ok(queries)
 }
 
 fn plan_of(stage: &SparkStage, result: &ResultTopic) -> Result<Plan> {
-    let read = Read::Stream {
-        watermark_delay_ms: stage.stream_of(result)?.watermark_delay_ms,
-        offsets_per_trigger_max: stage.place.settings.offsets_per_trigger.map(u64::from),
+    let input = |known: &SparkStream| {
+        Ok(Input::Stream {
+            watermark_delay_ms: known.watermark_delay_ms,
+            offsets_per_trigger_max: stage.place.settings.offsets_per_trigger.map(u64::from),
+        })
     };
-    plan::plan(stage, result, &read)
+    plan::plan(stage, result, &Read::Stream, input)
 }
 
 fn name_of(result: &ResultTopic, plan: &Plan, rebuilds: &Rebuilds) -> QueryName {

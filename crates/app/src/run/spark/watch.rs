@@ -21,8 +21,8 @@ pub(super) struct Watched<'a> {
     result: &'a ResultTopic,
     pub(super) name: QueryName,
     pub(super) query: RunningQuery,
-    /// The validated topic that it reads.
-    pub(super) topic: String,
+    /// The validated topics that it reads.
+    pub(super) topics: Vec<String>,
     /// When the newest report that was seen was begun, as Spark writes it. A batch's number doesn't do: while there is nothing to do, Spark
     /// reports the number of the next one.
     reported: String,
@@ -32,9 +32,14 @@ pub(super) struct Watched<'a> {
 }
 
 impl<'a> Watched<'a> {
-    pub(super) fn new(result: &'a ResultTopic, name: QueryName, query: RunningQuery, topic: String) -> Self {
+    pub(super) fn new(result: &'a ResultTopic, name: QueryName, query: RunningQuery, topics: Vec<String>) -> Self {
         let (positions, metrics) = (BTreeMap::new(), process::Metrics::default());
-        Self { result, name, query, topic, reported: String::new(), positions, metrics }
+        Self { result, name, query, topics, reported: String::new(), positions, metrics }
+    }
+
+    /// Whether it reads a topic.
+    pub(super) fn reads(&self, topic: &str) -> bool {
+        self.topics.iter().any(|read| read == topic)
     }
 
     /// Whether Spark has reported anything of it yet: it does so after its first batch, also of one without records.
