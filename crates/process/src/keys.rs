@@ -11,6 +11,7 @@ use arrow_array::{Array as _, ArrayRef, StringArray};
 use arrow_row::{RowConverter, Rows, SortField};
 use arrow_schema::DataType;
 use hashbrown::DefaultHashBuilder;
+use siphasher::sip::SipHasher13;
 
 use crate::error::Cause;
 
@@ -19,7 +20,7 @@ use crate::error::Cause;
 pub(crate) struct KeyCodec {
     kind: Kind,
     types: Vec<DataType>,
-    hasher: DefaultHashBuilder,
+    hasher: Hasher,
 }
 
 #[derive(Debug)]
@@ -29,6 +30,24 @@ enum Kind {
     /// One text column.
     Text,
     Encoded(Box<RowConverter>),
+}
+
+#[derive(Debug)]
+enum Hasher {
+    /// Of this codec alone, so that nobody can choose keys that have one hash.
+    Random(DefaultHashBuilder),
+    /// The same in every process.
+    Fixed(SipHasher13),
+}
+
+impl Hasher {
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        match self {
+            Self::Random(builder) => builder.hash_one(key),
+            Self::Fixed(hasher) => hasher.hash(key),
+        }
+    }
 }
 
 /// The keys of a batch, reused from batch to batch.
@@ -88,7 +107,12 @@ impl KeyCodec {
                 Kind::Encoded(Box::new(RowConverter::new(fields)?))
             }
         };
-        Ok(Self { kind, types, hasher: DefaultHashBuilder::default() })
+        Ok(Self { kind, types, hasher: Hasher::Random(DefaultHashBuilder::default()) })
+    }
+
+    /// As [`new`](Self::new), with hashes that are the same in every process, where something is done in their order.
+    pub(crate) fn ordered(types: Vec<DataType>) -> Result<Self, Cause> {
+        Ok(Self { hasher: Hasher::Fixed(SipHasher13::new()), ..Self::new(types)? })
     }
 
     /// Types of the columns.
@@ -123,14 +147,13 @@ impl KeyCodec {
             (Kind::Unit, Content::Unit) => keys.hashes.resize(rows, 0),
             (Kind::Text, Content::Text(texts)) => {
                 let column = columns[0].as_string::<i32>();
-                keys.hashes
-                    .extend(column.iter().map(|text| text.map_or(0, |text| self.hasher.hash_one(text.as_bytes()))));
+                keys.hashes.extend(column.iter().map(|text| text.map_or(0, |text| self.hasher.hash(text.as_bytes()))));
                 *texts = column.clone();
             }
             (Kind::Encoded(converter), Content::Encoded(encoded)) => {
                 encoded.clear();
                 converter.append(encoded, columns)?;
-                keys.hashes.extend(encoded.iter().map(|row| self.hasher.hash_one(row.data())));
+                keys.hashes.extend(encoded.iter().map(|row| self.hasher.hash(row.data())));
             }
             _ => return Err(Cause::Internal("keys of another codec".into())),
         }

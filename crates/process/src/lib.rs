@@ -10,9 +10,9 @@
 //! - Versions of a result ascend; nothing that is unchanged is published twice, except that its finality is.
 //! - No row is dropped in silence: a row for a window that is closed is an error, and what SQL itself leaves out (a filter, an inner join
 //!   without partner, a NULL event time) is counted in [`Metrics`].
-//! - State is bounded: groups of windows go to the disk where they don't fit into memory, and change nothing by that; without a disk, and
-//!   for sessions, windows over windows, joins of two streams, patterns and row-by-row results, a push over `state_bytes_max` is refused
-//!   before it changes anything.
+//! - State is bounded: groups of windows, and keys of sessions, joins of two streams and patterns, go to the disk where they don't fit into
+//!   memory, and change nothing by that. Without a disk, for results that wait and for the pairs of one batch, a push over
+//!   `state_bytes_max` is refused before it changes anything.
 //!
 //! A call that returns an error other than [`Cause::StateFull`] leaves the operator unusable: start again from the last snapshot.
 //!
@@ -22,6 +22,7 @@
 //! | `bound` | what a query's state may cost, before it runs |
 //! | `operator` | the parts of one query put together |
 //! | `reference/` | reference tables, the join with them, and the log of their versions |
+//! | `cold/*` | keys on the disk, and back, when a row comes or something is due |
 //! | `stream_join/*` | joins of two streams: rows that wait for partners, pairs |
 //! | `rows` | joins and filter; row-by-row results |
 //! | `keys` | rows' keys as bytes with their hashes |
@@ -35,7 +36,7 @@
 //! | `window/plan` | keys, aggregates and result columns of a query |
 //! | `window/aggregation` | folds batches into windows |
 //! | `window/panes/*` | hopping windows put together from panes that they share |
-//! | `window/chain` | windows over windows |
+//! | `window/chain`, `window/inner` | windows over windows |
 //! | `window/emit` | what is published when |
 //! | `window/snapshot`, `window/parts` | state out and in, that of many groups in parts |
 //! | `window/session/*` | sessions: what belongs together by time, their state, what is published and deleted |
@@ -44,6 +45,7 @@
 
 mod accumulator;
 mod bound;
+mod cold;
 mod emission;
 mod error;
 mod growth;

@@ -27,7 +27,7 @@ pub struct Metrics {
     pub groups_open: u64,
     /// Bytes of state in memory now.
     pub state_bytes: u64,
-    /// Groups that are on the disk now.
+    /// Groups and sessions that are on the disk now, and keys of joins and patterns.
     pub groups_spilled: u64,
     /// Bytes of their files.
     pub spilled_bytes: u64,

@@ -64,15 +64,18 @@ impl QueryOperator {
         let identity_schema = Arc::new(Schema::new(fields.into_iter().cloned().collect::<Vec<_>>()));
         let branches = (0..).zip(&query.branches);
         let rows = branches.map(|(number, branch)| RowPipeline::new(branch, number, references));
-        let rows = rows.collect::<std::result::Result<_, _>>().map_err(failed)?;
+        let mut rows: Vec<RowPipeline> = rows.collect::<std::result::Result<_, _>>().map_err(failed)?;
         let mut results = Results::new(&query, &identity_schema, options.generation).map_err(failed)?;
-        if let Results::Windows(windows) = &mut results {
-            windows.parts_from(options.parts_from_groups);
-            if let Some(spill) = &options.spill {
-                // Rows that wait for partners have the other half.
-                let is_joined = query.branches.iter().any(|branch| branch.stream_join.is_some());
-                let bytes_max = if is_joined { spill.bytes_max / 2 } else { spill.bytes_max };
-                windows.spill_to(Spill { bytes_max, ..spill.clone() });
+        results.parts_from(options.parts_from_groups);
+        if let Some(spill) = &options.spill {
+            // Rows that wait for partners have half of the room, and what is made of them the other half.
+            let mut joins: Vec<_> = rows.iter_mut().filter_map(RowPipeline::stream_join_mut).collect();
+            let parts = if results.is_grouped() { 2 } else { 1 };
+            let bytes_max = if joins.is_empty() { spill.bytes_max } else { spill.bytes_max / 2 };
+            results.spill_to(&Spill { bytes_max, ..spill.clone() });
+            let bytes_max = spill.bytes_max / parts / joins.len().max(1);
+            for join in &mut joins {
+                join.spill_to(Spill { bytes_max, ..spill.clone() }).map_err(failed)?;
             }
         }
         let fingerprint = fingerprint(&query, options.generation);
@@ -158,7 +161,7 @@ impl QueryOperator {
         for at in 0..self.rows.len() {
             let Some(pipeline) = self.rows.get_mut(at) else { continue };
             delay_us = delay_us.max(pipeline.stream_join().map_or(0, StreamJoin::delay_us));
-            if let Some(rows) = pipeline.advance(watermark_us, metrics)? {
+            while let Some(rows) = pipeline.advance(watermark_us, metrics)? {
                 // They have left the join's state, so there is room.
                 self.results.take(&rows, 0, usize::MAX, metrics)?;
             }
@@ -204,7 +207,7 @@ impl QueryOperator {
         let published = match &mut self.results {
             Results::Rows(projection) => projection.emit(self.options.generation, empty, &mut self.metrics),
             Results::Windows(windows) => windows.emit(drain, empty, &mut self.metrics),
-            Results::Sessions(sessions) => sessions.emit(drain, empty, &mut self.metrics),
+            Results::Sessions(sessions) => sessions.emit(drain, &empty, &mut self.metrics),
             Results::Chained(windows) => windows.emit(drain, empty, &mut self.metrics),
         };
         published.map_err(|cause| cause.of(&self.query.name))
@@ -254,14 +257,17 @@ impl QueryOperator {
     pub fn part_names(&self) -> Vec<String> {
         match &self.results {
             Results::Windows(windows) => windows.part_names().cloned().collect(),
-            _ => Vec::new(),
+            Results::Chained(windows) => windows.part_names().cloned().collect(),
+            Results::Rows(_) | Results::Sessions(_) => Vec::new(),
         }
     }
 
     /// Has the next snapshot name no part of those before, such as when they are kept elsewhere.
     pub fn forget_parts(&mut self) {
-        if let Results::Windows(windows) = &mut self.results {
-            windows.forget_parts();
+        match &mut self.results {
+            Results::Windows(windows) => windows.forget_parts(),
+            Results::Chained(windows) => windows.forget_parts(),
+            Results::Rows(_) | Results::Sessions(_) => {}
         }
     }
 
@@ -287,7 +293,7 @@ impl QueryOperator {
                     Results::Rows(projection) => projection.save(inner),
                     Results::Windows(windows) => windows.save(inner, parts),
                     Results::Sessions(sessions) => sessions.save(inner),
-                    Results::Chained(windows) => windows.save(inner),
+                    Results::Chained(windows) => windows.save(inner, parts),
                 }
             },
         );
@@ -324,13 +330,13 @@ impl QueryOperator {
                     references.insert(inner.text()?.to_owned(), inner.u64()?);
                 }
                 for join in rows.iter_mut().filter_map(RowPipeline::stream_join_mut) {
-                    join.load(inner)?;
+                    join.load(inner, version)?;
                 }
                 match results {
                     Results::Rows(projection) => projection.load(inner)?,
                     Results::Windows(windows) => windows.load(inner, version, parts)?,
-                    Results::Sessions(sessions) => sessions.load(inner)?,
-                    Results::Chained(windows) => windows.load(inner, version)?,
+                    Results::Sessions(sessions) => sessions.load(inner, version)?,
+                    Results::Chained(windows) => windows.load(inner, version, parts)?,
                 }
                 Ok::<_, Cause>(references)
             },
@@ -360,14 +366,41 @@ impl QueryOperator {
             Results::Sessions(sessions) => (sessions.held(), sessions.held()),
             Results::Chained(windows) => windows.held(),
         };
-        if let Results::Windows(windows) = &self.results {
-            (metrics.groups_spilled, metrics.spilled_bytes) = windows.spilled();
-        }
+        let results = match &self.results {
+            Results::Rows(_) => (0, 0),
+            Results::Windows(windows) => windows.spilled(),
+            Results::Sessions(sessions) => sessions.spilled(),
+            Results::Chained(windows) => windows.spilled(),
+        };
+        let joins = self.rows.iter().filter_map(RowPipeline::stream_join).map(StreamJoin::spilled);
+        (metrics.groups_spilled, metrics.spilled_bytes) =
+            joins.fold(results, |(keys, bytes), (of_join, of_files)| (keys + of_join, bytes + of_files));
         metrics
     }
 }
 
 impl Results {
+    fn parts_from(&mut self, groups: usize) {
+        match self {
+            Self::Rows(_) | Self::Sessions(_) => {}
+            Self::Windows(windows) => windows.parts_from(groups),
+            Self::Chained(windows) => windows.parts_from(groups),
+        }
+    }
+
+    fn is_grouped(&self) -> bool {
+        !matches!(self, Self::Rows(_))
+    }
+
+    fn spill_to(&mut self, spill: &Spill) {
+        match self {
+            Self::Rows(_) => {}
+            Self::Windows(windows) => windows.spill_to(spill.clone()),
+            Self::Sessions(sessions) => sessions.spill_to(spill.clone()),
+            Self::Chained(windows) => windows.spill_to(spill),
+        }
+    }
+
     fn take(
         &mut self,
         rows: &RecordBatch,

@@ -10,18 +10,18 @@ pub struct OperatorOptions {
     pub generation: u32,
     /// Cap of the state in bytes: windows with their groups, or results that wait. Buffers, bounded by the size of a batch, come on top.
     pub state_bytes_max: usize,
-    /// Moves groups of windows to the disk; `None` refuses a batch that doesn't fit instead.
+    /// Moves state to the disk; `None` refuses a batch that doesn't fit instead.
     pub spill: Option<Spill>,
     /// Groups of windows from which on a snapshot is made of parts, so that it needn't hold everything each time.
     pub parts_from_groups: usize,
 }
 
-/// Where the groups of windows go that don't fit into memory, and when.
+/// Where state goes that doesn't fit into memory, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spill {
     /// Directory of the files, made when it is needed. Nothing has a name in it, so nothing is left over, however the process ends.
     pub directory: Arc<Path>,
-    /// Bytes of memory past which groups are moved. One batch's groups of one window may come on top.
+    /// Bytes of memory past which it is moved. What one batch needs of one window, or of keys, may come on top.
     pub bytes_max: usize,
 }
 

@@ -5,10 +5,11 @@ mod pattern_common;
 
 use std::sync::Arc;
 
+use model::{Classified as _, Domain, Retry};
 use pattern_common::{
     Event, advance, compile, emitted, operator, operator_of, pattern, push, restore, save, series, shown, try_push,
 };
-use process::{Cause, PatternOptions};
+use process::{Cause, PatternOptions, Spill};
 
 const COUNTED: &str = "count(*) AS n";
 
@@ -150,4 +151,61 @@ fn a_full_state_refuses_rows_before_it_takes_any() {
     push(&mut operator, &series("a", &[1; 100]));
     let error = try_push(&mut operator, &series("a", &[1])).unwrap_err();
     assert!(matches!(error.cause, Cause::StateFull { .. }), "{error}");
+}
+
+/// Events that wait for the watermark and attempts under way are on the disk for the most part, and come back when they are due.
+#[test]
+fn memory_stays_at_the_cap_and_matches_are_those_of_a_pattern_that_fits() {
+    let text = pattern(COUNTED, "PATTERN (A B+) WITHIN INTERVAL '10 minutes' DEFINE A AS q < 50, B AS q >= prev(q)");
+    let names: Vec<&'static str> =
+        (0..3_001).map(|number| &*Box::leak(format!("account {number}").into_boxed_str())).collect();
+    let (mut on_disk, mut in_memory) = (operator(&text), operator(&text));
+    on_disk.spill_to(Spill { directory: std::env::temp_dir().into(), bytes_max: 300_000 }).unwrap();
+    let (mut spilled, mut matches, mut most) = (0, 0, 0);
+    for round in 0..200_i64 {
+        let event = |at: i64| {
+            let number = (round * 100 + at) * 7_919 % 3_001;
+            let time_s = round * 10 + at % 10;
+            Event {
+                time_s,
+                account: names[number as usize],
+                q: Some((number * 31 + round * 17) % 101),
+                offset: round * 100 + at,
+            }
+        };
+        let events: Vec<Event> = (0..100).map(event).collect();
+        for operator in [&mut on_disk, &mut in_memory] {
+            push(operator, &events);
+            advance(operator, round * 10 - 300);
+        }
+        let found = emitted(&mut in_memory);
+        assert_eq!(emitted(&mut on_disk), found, "round {round}");
+        let metrics = on_disk.metrics();
+        assert!(metrics.state_bytes < 800_000, "{metrics:?}");
+        assert_eq!(metrics.groups_open, in_memory.metrics().groups_open);
+        (spilled, most) = (spilled.max(metrics.groups_spilled), most.max(in_memory.metrics().state_bytes));
+        matches += found.len();
+    }
+    assert!(spilled > 1_000 && most > 1_000_000, "{spilled} keys on the disk, {most} bytes in memory");
+    let saved = save(&mut on_disk);
+    let mut restored = operator(&text);
+    restore(&mut restored, &saved).unwrap();
+    for operator in [&mut on_disk, &mut in_memory, &mut restored] {
+        advance(operator, 100_000);
+    }
+    let found = emitted(&mut in_memory);
+    assert_eq!((emitted(&mut on_disk), emitted(&mut restored)), (found.clone(), found.clone()));
+    assert!(matches + found.len() > 100, "{matches} matches");
+    assert_eq!((on_disk.state_bytes(), on_disk.metrics().spilled_bytes), (0, 0));
+}
+
+#[test]
+fn a_disk_that_refuses_is_an_outage_that_says_where() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut operator = operator(&pattern(COUNTED, "PATTERN (A B) WITHIN INTERVAL '1 hour' DEFINE A AS q < 5"));
+    operator.spill_to(Spill { directory: file.path().join("spill").into(), bytes_max: 1 }).unwrap();
+    push(&mut operator, &series("a", &[1]));
+    let error = try_push(&mut operator, &series("b", &[1])).unwrap_err();
+    assert_eq!((error.domain(), error.retry()), (Domain::External, Retry::Backoff));
+    assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
 }

@@ -8,10 +8,11 @@ mod property_cases;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pattern_common::{Event, compile, operator_of, push, restore, rows, save};
 use pattern_naive::{Condition, Node, Pattern, Skip};
-use process::PatternOptions;
+use process::{PatternOptions, Spill};
 use property_cases::property_cases;
 use proptest::prelude::*;
 
@@ -92,6 +93,12 @@ fn check(pattern: &Pattern, arrivals: &[(usize, Option<i64>, i64)], batch: usize
     let events = events(arrivals);
     let mut steady = operator_of(&query, options);
     let mut restarted = operator_of(&query, options);
+    let on_disk = || {
+        let mut operator = operator_of(&query, options);
+        operator.spill_to(Spill { directory: std::env::temp_dir().into(), bytes_max: 1 }).unwrap();
+        operator
+    };
+    let mut spilled = [on_disk(), on_disk()];
     let mut found = Vec::new();
     let mut newest = 0;
     let mut steps: Vec<(&[Event], i64)> = Vec::new();
@@ -116,6 +123,20 @@ fn check(pattern: &Pattern, arrivals: &[(usize, Option<i64>, i64)], batch: usize
             operator.advance(watermark_s * pattern_common::SECOND).unwrap();
         }
         let published = rows(&steady.emit().unwrap());
+        for (number, operator) in spilled.iter_mut().enumerate() {
+            if !chunk.is_empty() {
+                push(operator, chunk);
+            }
+            if number == 1 {
+                let snapshot = save(operator);
+                *operator = on_disk();
+                restore(operator, &snapshot).unwrap();
+            }
+            operator.advance(watermark_s * pattern_common::SECOND).unwrap();
+            assert_eq!(rows(&operator.emit().unwrap()), published, "the disk shows: {text}");
+            assert_eq!(operator.metrics().groups_open, steady.metrics().groups_open);
+            SPILLED.fetch_add(operator.metrics().groups_spilled, Ordering::Relaxed);
+        }
         assert_eq!(rows(&restarted.emit().unwrap()), published, "a restart shows: {text}");
         found.extend(published);
     }
@@ -124,20 +145,25 @@ fn check(pattern: &Pattern, arrivals: &[(usize, Option<i64>, i64)], batch: usize
     assert_eq!(found, pattern.matches(&events), "{text}\n{events:#?}");
     if !pattern.numbered {
         assert_eq!(steady.state_bytes(), 0, "something is kept for ever: {text}");
+        assert!(spilled.iter().all(|operator| operator.state_bytes() == 0 && operator.metrics().spilled_bytes == 0));
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: property_cases(), max_shrink_iters: 3_000, ..ProptestConfig::default() })]
+/// Keys that were on the disk, over all cases.
+static SPILLED: AtomicU64 = AtomicU64::new(0);
 
-    #[test]
-    fn matches_equal_those_of_a_matcher_that_tries_everything(
-        pattern in patterns(),
-        arrivals in arrivals(),
-        batch in 1..6_usize,
-    ) {
+#[test]
+fn matches_equal_those_of_a_matcher_that_tries_everything_in_memory_and_on_the_disk() {
+    let config = ProptestConfig {
+        cases: property_cases(),
+        max_shrink_iters: 3_000,
+        source_file: Some(file!()),
+        ..ProptestConfig::default()
+    };
+    proptest!(config, |(pattern in patterns(), arrivals in arrivals(), batch in 1..6_usize)| {
         check(&pattern, &arrivals, batch);
-    }
+    });
+    assert!(SPILLED.load(Ordering::Relaxed) > 0, "nothing went to the disk");
 }
 
 /// The generator reaches what it is for.

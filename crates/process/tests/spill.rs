@@ -52,7 +52,8 @@ fn apply(operator: &mut QueryOperator, table: &mut Table, drain: bool) {
         if rows.is_empty() {
             return;
         }
-        table.apply(&rows, true);
+        // What a drain publishes of windows over windows, they have once more when the inner ones end.
+        table.apply(&rows, operator.query().inner.is_none());
     }
 }
 
@@ -112,6 +113,117 @@ fn every_aggregate_is_the_same_bit_by_bit_whatever_the_cap_and_the_restarts() {
 }
 
 #[test]
+fn windows_over_windows_are_the_same_bit_by_bit_whatever_the_cap_and_the_restarts() {
+    let inner =
+        "SELECT window, account, count(*) AS n, sum(CAST(amount AS DOUBLE) / 3) AS f, max(merchant) AS m FROM payments";
+    for emit in ["changes", "final"] {
+        for small in ["'2 seconds'", "'4 seconds', '2 seconds'"] {
+            let text = format!(
+                "--! emit: {emit}\nSELECT window, account, count(*) AS parts, sum(n) AS n, sum(f) AS f, stddev(f) AS d, max(m) AS m FROM ({inner} GROUP BY window(event_time, {small}), account) AS small \
+                 GROUP BY window(window_time(window), '20 seconds', '10 seconds'), account HAVING sum(n) > 1"
+            );
+            let (in_memory, none) = run(&text, &OperatorOptions::default(), false);
+            assert_eq!(none, 0);
+            assert!(in_memory.rows.len() > 500, "{}", in_memory.rows.len());
+            for bytes_max in [1, 100_000] {
+                for restarts in [false, true] {
+                    let (on_disk, spilled) = run(&text, &options(bytes_max), restarts);
+                    assert!(spilled > 50, "{spilled} groups on the disk with a cap of {bytes_max}");
+                    assert_eq!(on_disk, in_memory, "{text}, cap {bytes_max}, restarts {restarts}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sessions_are_the_same_bit_by_bit_whatever_the_cap_and_the_restarts() {
+    for emit in ["changes", "final"] {
+        let text = format!(
+            "--! emit: {emit}\nSELECT {ALL} FROM payments GROUP BY session_window(event_time, '2 seconds'), account HAVING sum(quantity) > 60"
+        );
+        let (in_memory, none) = run(&text, &OperatorOptions::default(), false);
+        assert_eq!(none, 0);
+        assert!(in_memory.rows.len() > 500, "{}", in_memory.rows.len());
+        for bytes_max in [1, 100_000] {
+            for restarts in [false, true] {
+                let (on_disk, spilled) = run(&text, &options(bytes_max), restarts);
+                assert!(spilled > 50, "{spilled} sessions on the disk with a cap of {bytes_max}");
+                assert_eq!(on_disk, in_memory, "{text}, cap {bytes_max}, restarts {restarts}");
+            }
+        }
+    }
+}
+
+/// Sessions end on the disk, and all at once in the end.
+#[test]
+fn memory_stays_at_the_cap_while_sessions_come_and_go() {
+    let text = "--! emit: final\nSELECT account, count(*) AS n FROM payments GROUP BY session_window(event_time, '10 minutes'), account";
+    let mut operator = operator_with(text, options(1_000_000));
+    let mut in_memory = common::operator(text);
+    let (mut table, mut expected) = (Table::default(), Table::default());
+    for second in 0..2_000 {
+        let row = |at: i64| payment(second, &format!("account {}", (second * 7_919 + at * 104_729) % 40_009), 1, 1);
+        let rows: Vec<_> = (0..20).map(row).collect();
+        for (operator, table) in [(&mut operator, &mut table), (&mut in_memory, &mut expected)] {
+            push(operator, &rows);
+            operator.advance((second - 5) * SECOND).unwrap();
+            if second % 10 == 0 {
+                apply(operator, table, false);
+            }
+        }
+        if second % 10 == 0 {
+            assert_eq!(table, expected, "second {second}");
+            assert!(operator.metrics().state_bytes < 1_800_000, "{:?}", operator.metrics());
+        }
+    }
+    let metrics = operator.metrics();
+    assert_eq!(metrics.groups_open, in_memory.metrics().groups_open);
+    assert!(metrics.groups_spilled > 2_000 && metrics.windows_closed > 10_000, "{metrics:?}");
+    for (operator, table) in [(&mut operator, &mut table), (&mut in_memory, &mut expected)] {
+        operator.advance(7_200 * SECOND).unwrap();
+        apply(operator, table, false);
+    }
+    assert_eq!(table, expected);
+    assert_eq!((operator.metrics().groups_open, operator.metrics().spilled_bytes), (0, 0));
+}
+
+/// Groups of the inner windows that end at one time come to the outer ones a part at a time.
+#[test]
+fn memory_stays_at_the_cap_when_inner_windows_end_and_when_all_is_drained() {
+    let text = "--! emit: final\nSELECT account, count(*) AS parts, sum(n) AS n FROM \
+         (SELECT window, account, count(*) AS n FROM payments GROUP BY window(event_time, '1 minute'), account) AS small \
+         GROUP BY window(window_time(window), '1 hour'), account";
+    let mut operator = operator_with(text, options(400_000));
+    let mut in_memory = common::operator(text);
+    let (mut table, mut expected) = (Table::default(), Table::default());
+    for minute in 0..20 {
+        for part in 0..4 {
+            let row =
+                |at: i64| payment(minute * 60 + at % 60, &format!("account {}", minute * 500 + part * 500 + at), 1, 1);
+            let rows: Vec<_> = (0..500).map(row).collect();
+            push(&mut operator, &rows);
+            push(&mut in_memory, &rows);
+            assert!(operator.metrics().state_bytes < 1_000_000, "{:?}", operator.metrics());
+        }
+        for (operator, table) in [(&mut operator, &mut table), (&mut in_memory, &mut expected)] {
+            operator.advance((minute * 60 + 30) * SECOND).unwrap();
+            apply(operator, table, minute % 7 == 6);
+        }
+        assert_eq!(table, expected, "minute {minute}");
+        assert_eq!(operator.metrics().groups_open, in_memory.metrics().groups_open);
+    }
+    let metrics = operator.metrics();
+    assert!(metrics.groups_spilled > 8_000 && metrics.state_bytes < 1_000_000, "{metrics:?}");
+    for (operator, table) in [(&mut operator, &mut table), (&mut in_memory, &mut expected)] {
+        operator.advance(2 * 3_600 * SECOND).unwrap();
+        apply(operator, table, false);
+    }
+    assert_eq!(table, expected);
+    assert_eq!((table.rows.len(), operator.metrics().spilled_bytes), (11_500, 0));
+}
+
+#[test]
 fn memory_stays_at_the_cap_and_the_disk_is_given_back() {
     let text =
         "--! emit: final\nSELECT account, count(*) AS n FROM payments GROUP BY window(event_time, '1 hour'), account";
@@ -160,6 +272,55 @@ fn many_windows_need_few_files() {
     }
     assert_eq!(table, expected);
     assert_eq!(table.rows.len(), 600);
+}
+
+/// Pairs and rows without a partner are those of a join whose rows fit, also in windows of doubles; rows are let go on the disk.
+#[test]
+fn memory_stays_at_the_cap_while_rows_wait_for_partners() {
+    let from = "FROM payments p LEFT JOIN logins l ON p.account = l.account AND l.event_time >= p.event_time - INTERVAL '5 minutes' \
+         AND l.event_time <= p.event_time + INTERVAL '5 minutes'";
+    let pairs = format!("--! emit: final\nSELECT p.account, p.quantity AS paid, l.quantity AS tried {from}");
+    let grouped = format!(
+        "--! emit: final\nSELECT p.merchant, count(*) AS n, sum(CAST(p.quantity AS DOUBLE) / 3) AS f, stddev(l.quantity) AS d {from} \
+         GROUP BY window(p.event_time, '1 minute'), p.merchant"
+    );
+    for text in [pairs, grouped] {
+        let mut operator = operator_with(&text, options(400_000));
+        let mut in_memory = common::operator(&text);
+        let (mut table, mut expected, mut spilled) = (Table::default(), Table::default(), 0);
+        for round in 0..300_i64 {
+            let row = |at: i64| {
+                let account = (round * 7_919 + at * 104_729) % 20_011;
+                let mut row = payment(round * 4 + at % 4, &format!("account {account}"), account * 13 % 101, 1);
+                row.merchant = Some(format!("m{}", account % 7));
+                row
+            };
+            let (paid, tried): (Vec<_>, Vec<_>) = ((0..40).map(row).collect(), (40..60).map(row).collect());
+            for (operator, table) in [(&mut operator, &mut table), (&mut in_memory, &mut expected)] {
+                for (stream, rows) in [("payments", &paid), ("logins", &tried)] {
+                    let offsets: Vec<i64> = (round * 40..).take(rows.len()).collect();
+                    operator.push(&batch(rows), &Source { stream, partition: 0, raw_offsets: &offsets }).unwrap();
+                }
+                operator.advance((round * 4 - 8) * SECOND).unwrap();
+                apply(operator, table, false);
+            }
+            assert_eq!(table, expected, "round {round}");
+            let metrics = operator.metrics();
+            assert!(metrics.state_bytes < 900_000, "{metrics:?}");
+            spilled = spilled.max(metrics.groups_spilled);
+        }
+        assert!(in_memory.metrics().state_bytes > 1_200_000, "{:?}", in_memory.metrics());
+        assert!(spilled > 1_000, "{spilled} keys on the disk");
+        for (operator, table) in [(&mut operator, &mut table), (&mut in_memory, &mut expected)] {
+            operator.advance(10_000 * SECOND).unwrap();
+            apply(operator, table, false);
+        }
+        assert_eq!(table, expected);
+        assert!(table.rows.len() > 100, "{} rows", table.rows.len());
+        let metrics = operator.metrics();
+        assert_eq!((metrics.groups_spilled, metrics.spilled_bytes), (0, 0));
+        assert_eq!(metrics.rows_unmatched, in_memory.metrics().rows_unmatched);
+    }
 }
 
 #[test]

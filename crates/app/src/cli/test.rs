@@ -35,7 +35,7 @@ pub(crate) struct TestCommand {
     /// Cut each batch into so many pieces; pieces of partitions alternate.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
     parallelism: u64,
-    /// Keep the state of windows on the disk instead of in memory, as it is past `process.state_limit`.
+    /// Keep the state of queries and patterns on the disk instead of in memory, as it is past `process.state_limit`.
     #[arg(long)]
     spill: bool,
     /// Also compute each query on this Apache Spark, from the records that a test accepted, and compare the rows, with open windows as they

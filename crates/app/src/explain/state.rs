@@ -27,8 +27,10 @@ pub(crate) struct Waiting {
     pub(crate) rows: Vec<WaitingRows>,
     /// Bytes of a row besides its columns and twice its key.
     pub(crate) bytes_per_row: usize,
-    /// Bytes that the state of the query may take; past them reading stops until there is room.
+    /// Bytes of memory that the state of the query may take.
     pub(crate) bytes_max: u64,
+    /// What happens past that.
+    pub(crate) past_limit: PastLimit,
 }
 
 /// Rows of one of two joined streams.
@@ -54,8 +56,10 @@ pub(crate) struct Held {
     pub(crate) rows_per_match_max: u64,
     /// Whether a few bytes are kept for ever for each key that has had a match, since matches are numbered.
     pub(crate) counts_matches: bool,
-    /// Bytes that the state may take in each partition; past them reading stops until there is room.
+    /// Bytes of memory that the state may take in each partition.
     pub(crate) bytes_max: u64,
+    /// What happens past that.
+    pub(crate) past_limit: PastLimit,
 }
 
 /// The state of a windowed query.
@@ -90,10 +94,27 @@ pub(crate) struct Kept {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum PastLimit {
-    /// Groups for which no row has come for a while go to the disk.
+    /// Groups or keys for which no row has come for a while go to the disk.
     Spill,
     /// Reading stops until there is room.
     Pause,
+}
+
+impl PastLimit {
+    fn of(project: &Project) -> Self {
+        match project.settings.process.state_overflow {
+            StateOverflow::Spill => Self::Spill,
+            StateOverflow::Pause => Self::Pause,
+        }
+    }
+
+    /// What happens to `what` past the limit.
+    fn words(self, what: &str) -> String {
+        match self {
+            Self::Spill => format!("{what} for which no row has come for a while go to the disk"),
+            Self::Pause => "reading stops until there is room".to_owned(),
+        }
+    }
 }
 
 /// Length of a key for which it is said how many fit.
@@ -127,6 +148,7 @@ fn waiting(project: &Project, stream: &str, join: &StreamJoin) -> Waiting {
         rows: vec![rows(stream, join.upper_us), rows(&join.stream, join.lower_us.saturating_neg())],
         bytes_per_row: process::WAITING_ROW_BYTES,
         bytes_max: project.settings.process.state_limit.0,
+        past_limit: PastLimit::of(project),
     }
 }
 
@@ -149,6 +171,7 @@ fn held(project: &Project, stream: &Stream, pattern: &Pattern) -> Held {
         rows_per_match_max: rows_max,
         counts_matches: pattern.counts_matches(),
         bytes_max: project.settings.process.state_limit.0,
+        past_limit: PastLimit::of(project),
     }
 }
 
@@ -176,10 +199,7 @@ fn windows(project: &Project, query: &Query, aggregate: &Aggregate, lateness_us:
         bytes_per_group_max,
         bytes_max,
         groups_that_fit: bytes_max / u64::try_from(with_key.max(1)).unwrap_or(u64::MAX),
-        past_limit: match project.settings.process.state_overflow {
-            StateOverflow::Spill if session_gap_us.is_none() && query.inner.is_none() => PastLimit::Spill,
-            StateOverflow::Spill | StateOverflow::Pause => PastLimit::Pause,
-        },
+        past_limit: PastLimit::of(project),
     }))
 }
 
@@ -210,9 +230,10 @@ fn write_waiting(out: &mut String, state: &Waiting) -> std::fmt::Result {
     }
     writeln!(
         out,
-        "  costs     the columns of a row that are read, twice its key, and {} bytes; past {} of state_limit reading stops until there is room",
+        "  costs     the columns of a row that are read, twice its key, and {} bytes; past {} of state_limit {}",
         state.bytes_per_row,
-        size(state.bytes_max)
+        size(state.bytes_max),
+        state.past_limit.words("keys")
     )
 }
 
@@ -258,14 +279,11 @@ fn write_state(out: &mut String, state: &Kept) -> std::fmt::Result {
 fn write_costs(out: &mut String, state: &Kept) -> std::fmt::Result {
     writeln!(
         out,
-        "  costs     at most {} bytes per group, and one and a half times its key and texts; {} of state_limit hold {} groups with keys of {KEY_BYTES} bytes;\n            {}",
+        "  costs     at most {} bytes per group, and one and a half times its key and texts; {} of state_limit hold {} groups with keys of {KEY_BYTES} bytes;\n            past that, {}",
         state.bytes_per_group_max,
         size(state.bytes_max),
         grouped(state.groups_that_fit),
-        match state.past_limit {
-            PastLimit::Spill => "past that, groups for which no row has come for a while go to the disk",
-            PastLimit::Pause => "past that, reading stops until there is room",
-        }
+        state.past_limit.words("groups")
     )?;
     if state.shares_panes {
         writeln!(
@@ -283,12 +301,13 @@ fn write_held(out: &mut String, state: &Held) -> std::fmt::Result {
         "  keeps     the rows of each {keys} from the first that may begin a match; a match spans at most {}\n  \
            until     no match can need a row any more: at most {} after it by event time\n  \
            costs     at most {} ways to match per {keys} and {} rows per match: past them a key gives up and it is in pattern_limits;\n            \
-           past {} in a partition reading stops until there is room",
+           past {} in a partition {}",
         duration(state.within_ms),
         duration(state.kept_ms),
         grouped(state.runs_per_key_max),
         grouped(state.rows_per_match_max),
-        size(state.bytes_max)
+        size(state.bytes_max),
+        state.past_limit.words("keys")
     )?;
     if state.counts_matches {
         writeln!(

@@ -49,7 +49,7 @@ pub(crate) struct Options {
     pub(crate) shuffle: Option<u64>,
     /// Into how many pieces each batch is cut; pieces of partitions alternate.
     pub(crate) parallelism: usize,
-    /// Keep all groups of windows on the disk but those of the batch at hand.
+    /// Keep all groups of windows, sessions, waiting rows and keys of patterns on the disk but those of the batch at hand.
     pub(crate) spill: bool,
 }
 

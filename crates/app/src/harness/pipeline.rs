@@ -61,7 +61,8 @@ impl<'p> TestPipeline<'p> {
         let directory = std::env::temp_dir().into();
         let bytes_max = if options.spill { 1 } else { plan.state_bytes_max };
         let parts_from_groups = if options.spill { 1 } else { plan.parts_from_groups };
-        let plan = Arc::new(ProcessPlan { spill: Some(Spill { directory, bytes_max }), parts_from_groups, ..plan });
+        let spill = Some(Spill { directory, bytes_max });
+        let plan = Arc::new(ProcessPlan { spill: spill.clone(), parts_from_groups, ..plan });
         let mut validations = Vec::new();
         for (stream, settings) in streams.iter().zip(&project.streams) {
             validations.push(StreamValidation::new(&world, project, stream, settings)?);
@@ -70,7 +71,7 @@ impl<'p> TestPipeline<'p> {
         let parts = MemoryParts::default();
         let engine = Engine::open(plan.clone(), world.schemas.clone(), None, &parts)?;
         let patterns = PatternPlan::of(project, &streams, &results);
-        let patterns = patterns.map(|plan| TestPatterns::new(plan, &world)).transpose()?;
+        let patterns = patterns.map(|plan| TestPatterns::new(PatternPlan { spill, ..plan }, &world)).transpose()?;
         let progress_read = BTreeMap::new();
         let (snapshot, saved_at) = (None, Duration::ZERO);
         Ok(Self {

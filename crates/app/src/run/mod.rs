@@ -21,6 +21,7 @@
 //! | `positions`, `progress` | positions held against their topics; what a start needs of a progress topic |
 //! | `sharing` | which partitions of a stage are this process's |
 //! | `statistics` | what state has needed at most |
+//! | `turn` | what the sessions of the process and the patterns stage do in one way |
 //! | `status`, `supervise`, `stop`, `context` | what threads share, how they end |
 
 pub(crate) mod audit;
@@ -56,4 +57,5 @@ pub(crate) mod stop;
 pub(crate) mod store;
 pub(crate) mod supervise;
 pub(crate) mod topics;
+mod turn;
 pub(crate) mod validate;

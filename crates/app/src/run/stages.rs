@@ -104,18 +104,29 @@ pub(crate) fn process_plan(
     references: BTreeMap<String, Arc<ReferenceData>>,
 ) -> ProcessPlan {
     let results = of_queries(results);
-    let bytes_max = usize::try_from(project.settings.process.state_limit.0).unwrap_or(usize::MAX);
     ProcessPlan {
         pipeline: project.name.clone(),
         streams: streams_of(streams, &results),
         results,
         references,
-        state_bytes_max: bytes_max,
-        spill: match project.settings.process.state_overflow {
-            StateOverflow::Spill => Some(Spill { directory: project.data_dir.join("spill").into(), bytes_max }),
-            StateOverflow::Pause => None,
-        },
+        state_bytes_max: state_bytes_max(project),
+        spill: spill(project),
         parts_from_groups: OperatorOptions::default().parts_from_groups,
+    }
+}
+
+/// Memory that the state of a query may take, and that of a pattern in one partition.
+pub(super) fn state_bytes_max(project: &Project) -> usize {
+    usize::try_from(project.settings.process.state_limit.0).unwrap_or(usize::MAX)
+}
+
+/// Where state goes past that; `None` where the input then pauses.
+pub(super) fn spill(project: &Project) -> Option<Spill> {
+    match project.settings.process.state_overflow {
+        StateOverflow::Spill => {
+            Some(Spill { directory: project.data_dir.join("spill").into(), bytes_max: state_bytes_max(project) })
+        }
+        StateOverflow::Pause => None,
     }
 }
 

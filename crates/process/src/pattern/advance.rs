@@ -2,14 +2,16 @@
 
 use std::cmp::Reverse;
 
-use super::key::{Next, Row};
+use super::key::Next;
 use super::operator::{PatternOperator, PendingRow};
 use super::store::{Place, RowStore};
+use super::table::KeyTable;
 use crate::error::Cause;
 
 impl PatternOperator {
     /// Matches the rows below the watermark, and looks at the keys whose time has come.
     pub(super) fn pass(&mut self, watermark_us: i64) -> Result<(), Cause> {
+        self.watermark_us = Some(watermark_us);
         self.pending.sort_by_key(|row| (row.time_us, row.offset));
         let passed = self.pending.partition_point(|row| row.time_us < watermark_us);
         let passed: Vec<PendingRow> = self.pending.drain(..passed).collect();
@@ -25,7 +27,7 @@ impl PatternOperator {
                 }
                 continue;
             }
-            key.rows.push_back(Row { time_us: row.time_us, offset: row.offset, may_be: row.may_be, place: row.place });
+            key.rows.push_back(row.as_row());
             self.enqueue(row.key);
         }
         while let Some(Reverse((time_us, number))) = self.wakes.peek().copied() {
@@ -110,7 +112,7 @@ impl PatternOperator {
     }
 
     /// Lets go of what a key no longer needs.
-    fn leave(&mut self, number: u32, watermark_us: i64) {
+    pub(super) fn leave(&mut self, number: u32, watermark_us: i64) {
         let Some(key) = self.keys.get_mut(number) else { return };
         key.is_queued = false;
         let store = &mut self.store;
@@ -129,7 +131,7 @@ impl PatternOperator {
 
     /// Copies the rows that are needed into a segment of their own.
     pub(super) fn compact(&mut self) -> Result<(), Cause> {
-        let places: Vec<Place> = self.live_places().collect();
+        let places: Vec<Place> = live_places(&self.keys, &self.pending).collect();
         let columns = self.store.columns_of(&places)?;
         self.store.clear();
         let segment = self.store.add_columns(columns, places.len())?;
@@ -145,18 +147,10 @@ impl PatternOperator {
         }
         Ok(())
     }
+}
 
-    /// Places of all rows that are held: those of keys, then those that wait for the watermark.
-    pub(super) fn live_places(&self) -> impl Iterator<Item = Place> + '_ {
-        let rows = self.keys.iter().flat_map(|key| &key.rows).map(|row| row.place);
-        rows.chain(self.pending.iter().map(|row| row.place))
-    }
-
-    /// Looks at each key once, after its state was read in.
-    pub(super) fn wake_all(&mut self) {
-        let watermark_us = self.watermark_us.unwrap_or(i64::MIN);
-        for number in 0..self.keys.end() {
-            self.leave(number, watermark_us);
-        }
-    }
+/// Places of all rows that are held: those of keys, then those that wait for the watermark.
+pub(super) fn live_places<'a>(keys: &'a KeyTable, pending: &'a [PendingRow]) -> impl Iterator<Item = Place> + 'a {
+    let rows = keys.iter().flat_map(|key| &key.rows).map(|row| row.place);
+    rows.chain(pending.iter().map(|row| row.place))
 }

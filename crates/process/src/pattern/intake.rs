@@ -18,6 +18,7 @@ impl PatternOperator {
             let (offsets, rows) = (raw_offsets.len(), batch.num_rows());
             return Err(Cause::Batch(format!("it has {rows} rows and {offsets} raw offsets")));
         }
+        self.make_room()?;
         let (bytes, bytes_max) = (self.state_bytes(), self.options.state_bytes_max);
         if bytes > bytes_max {
             return Err(Cause::StateFull { bytes, bytes_max });
@@ -46,6 +47,7 @@ impl PatternOperator {
         });
         let columns = columns.collect::<Result<Vec<_>, Cause>>()?;
         self.codec.encode(&columns, batch.num_rows(), &mut self.batch_keys)?;
+        self.recall_keys()?;
         let segment = self.store.add(&batch)?;
         for (row, (offset, may_be)) in offsets.into_iter().zip(may_be).enumerate() {
             let place = RowStore::place(segment, row);
@@ -94,6 +96,7 @@ impl PatternOperator {
         };
         if let Some(key) = self.keys.get_mut(number) {
             key.pending += 1;
+            key.is_hot = true;
         }
         number
     }

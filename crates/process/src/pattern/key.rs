@@ -49,6 +49,8 @@ pub(crate) struct KeyState {
     pub(crate) matches: u64,
     /// When the key is to be looked at though no row comes: once the watermark is above it.
     pub(crate) wakes_at_us: Option<i64>,
+    /// Whether rows have come since keys were last moved to the disk.
+    pub(crate) is_hot: bool,
     /// Whether the key waits for its turn.
     pub(crate) is_queued: bool,
     /// Bytes counted for it.

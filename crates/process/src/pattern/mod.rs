@@ -17,6 +17,7 @@
 //! | `matches` | matches as result rows |
 //! | `limits` | the caps, and the record of what was given up |
 //! | `snapshot` | state out and in |
+//! | `spill` | keys on the disk, and back |
 
 mod advance;
 mod attempt;
@@ -26,6 +27,7 @@ mod limits;
 mod matches;
 mod operator;
 mod snapshot;
+mod spill;
 mod step;
 mod store;
 mod table;

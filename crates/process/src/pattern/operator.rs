@@ -8,8 +8,10 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use sql::{Pattern, Query, Skip, VariableSet};
 
+use super::key::Row;
 use super::limits::{LimitEvent, PatternOptions};
 use super::matches::{Finished, publish};
+use super::spill::ColdPattern;
 use super::store::{Place, RowStore};
 use super::table::KeyTable;
 use crate::emission::Emission;
@@ -25,6 +27,16 @@ pub(super) struct PendingRow {
     pub(super) key: u32,
     pub(super) may_be: VariableSet,
     pub(super) place: Place,
+}
+
+impl PendingRow {
+    pub(super) fn of(key: u32, row: Row) -> Self {
+        Self { time_us: row.time_us, offset: row.offset, key, may_be: row.may_be, place: row.place }
+    }
+
+    pub(super) fn as_row(&self) -> Row {
+        Row { time_us: self.time_us, offset: self.offset, may_be: self.may_be, place: self.place }
+    }
 }
 
 /// Runs one pattern over the accepted rows of one partition of its stream.
@@ -58,6 +70,8 @@ pub struct PatternOperator {
     pub(super) waiting: Vec<Finished>,
     pub(super) limits: Vec<LimitEvent>,
     pub(super) metrics: Metrics,
+    /// Where keys go that don't fit into memory; without it a batch is refused past the cap.
+    pub(super) cold: Option<ColdPattern>,
 }
 
 impl PatternOperator {
@@ -101,6 +115,7 @@ impl PatternOperator {
             waiting: Vec::new(),
             limits: Vec::new(),
             metrics: Metrics::default(),
+            cold: None,
             query: Arc::clone(query),
             pattern,
             options,
@@ -130,8 +145,7 @@ impl PatternOperator {
         if self.watermark_us >= Some(watermark_us) {
             return Ok(());
         }
-        self.watermark_us = Some(watermark_us);
-        self.pass(watermark_us).map_err(|cause| cause.of(&self.query.name))
+        self.pass_all(watermark_us).map_err(|cause| cause.of(&self.query.name))
     }
 
     /// The matches found since the last emission.
@@ -153,15 +167,16 @@ impl PatternOperator {
 
     /// Bytes of state: rows, keys with their runs, results not yet published.
     pub fn state_bytes(&self) -> usize {
-        let waiting: usize = self.waiting.iter().map(Finished::bytes).sum();
-        self.store.bytes() + self.keys.bytes() + self.pending.len() * size_of::<PendingRow>() + waiting
+        self.held_bytes() + self.waiting.iter().map(Finished::bytes).sum::<usize>()
     }
 
     /// Counters since it was made, and present sizes.
     pub fn metrics(&self) -> Metrics {
         let mut metrics = self.metrics;
         metrics.state_bytes = self.state_bytes() as u64;
-        metrics.groups_open = self.keys.len() as u64;
+        let (cold_keys, bytes) = self.spilled();
+        metrics.groups_open = self.keys.len() as u64 + cold_keys;
+        (metrics.groups_spilled, metrics.spilled_bytes) = (cold_keys, bytes);
         metrics
     }
 }

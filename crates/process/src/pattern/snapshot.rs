@@ -5,16 +5,20 @@ use model::Version;
 use sql::{Pattern, Query};
 use state::{CodecError, SnapshotReader, SnapshotWriter};
 
+use super::advance::live_places;
 use super::attempt::{Attempt, Run};
 use super::key::{KeyState, Match, Row};
 use super::limits::{LimitEvent, LimitReason};
 use super::matches::Finished;
 use super::operator::{PatternOperator, PendingRow};
 use super::store::{Place, RowStore};
+use super::table::KeyTable;
 use crate::error::{Cause, Result};
 
-/// Layout of the section.
-const VERSION: u32 = 1;
+/// Layout of the section. The first had all keys in one piece.
+const VERSION: u32 = 2;
+/// The first version that has keys in pieces.
+const PIECES: u32 = 2;
 
 fn section(query: &Query, generation: u32) -> String {
     format!("pattern {} g{generation}", query.name)
@@ -44,7 +48,10 @@ impl PatternOperator {
         let (name, fingerprint) = (section(&self.query, self.options.generation), self.fingerprint.clone());
         let query = self.query.clone();
         let mut fresh = Self::new(self.query.clone(), self.options)?;
-        let read = reader.section(&name, VERSION, &fingerprint, |inner, _| fresh.load(inner));
+        if let Some(cold) = &self.cold {
+            fresh.spill_to(cold.spill.clone())?;
+        }
+        let read = reader.section(&name, VERSION, &fingerprint, |inner, version| fresh.load(inner, version));
         read.map_err(|cause| cause.of(&query.name))?;
         *self = fresh;
         Ok(())
@@ -53,8 +60,25 @@ impl PatternOperator {
     fn save(&self, writer: &mut SnapshotWriter) -> std::result::Result<(), Cause> {
         writer.i32(self.options.partition);
         writer.optional_i64(self.watermark_us);
-        let keys: Vec<(usize, &KeyState)> = self.keys.iter().enumerate().filter(|(_, key)| !key.is_empty()).collect();
-        let mut numbers = vec![0_u32; self.keys.end() as usize];
+        writer.bool(true);
+        self.save_piece(&self.keys, &self.pending, &self.store, writer)?;
+        self.read_cold(|held| {
+            writer.bool(true);
+            self.save_piece(&held.keys, &held.pending, &held.store, writer)
+        })?;
+        writer.bool(false);
+        self.save_waiting(writer)
+    }
+
+    fn save_piece(
+        &self,
+        table: &KeyTable,
+        pending: &[PendingRow],
+        store: &RowStore,
+        writer: &mut SnapshotWriter,
+    ) -> std::result::Result<(), Cause> {
+        let keys: Vec<(usize, &KeyState)> = table.iter().enumerate().filter(|(_, key)| !key.is_empty()).collect();
+        let mut numbers = vec![0_u32; table.end() as usize];
         for (number, (at, _)) in (0..).zip(&keys) {
             if let Some(slot) = numbers.get_mut(*at) {
                 *slot = number;
@@ -67,17 +91,17 @@ impl PatternOperator {
         for (_, key) in &keys {
             save_key(key, writer);
         }
-        writer.u64(self.pending.len() as u64);
-        for row in &self.pending {
+        writer.u64(pending.len() as u64);
+        for row in pending {
             writer.u32(numbers.get(row.key as usize).copied().unwrap_or(0));
-            save_row(&Row { time_us: row.time_us, offset: row.offset, may_be: row.may_be, place: row.place }, writer);
+            save_row(&row.as_row(), writer);
         }
-        let places: Vec<Place> = self.live_places().collect();
+        let places: Vec<Place> = live_places(table, pending).collect();
         writer.u64(places.len() as u64);
-        for column in self.store.columns_of(&places)? {
+        for column in store.columns_of(&places)? {
             writer.column(&column)?;
         }
-        self.save_waiting(writer)
+        Ok(())
     }
 
     fn save_waiting(&self, writer: &mut SnapshotWriter) -> std::result::Result<(), Cause> {
@@ -97,37 +121,41 @@ impl PatternOperator {
         Ok(())
     }
 
-    fn load(&mut self, reader: &mut SnapshotReader<'_>) -> std::result::Result<(), Cause> {
+    fn load(&mut self, reader: &mut SnapshotReader<'_>, version: u32) -> std::result::Result<(), Cause> {
         let partition = reader.i32()?;
         if partition != self.options.partition {
             let reason = format!("it is of partition {partition}, not {}", self.options.partition);
             return Err(CodecError::Invalid { what: "pattern", reason }.into());
         }
         self.watermark_us = reader.optional_i64()?;
+        // The first piece was always there.
+        let mut follows = version < PIECES || reader.bool()?;
+        while follows {
+            self.load_piece(reader)?;
+            self.make_room()?;
+            follows = version >= PIECES && reader.bool()?;
+        }
+        self.load_waiting(reader)
+    }
+
+    fn load_piece(&mut self, reader: &mut SnapshotReader<'_>) -> std::result::Result<(), Cause> {
         let count = reader.count(1)?;
         let columns: std::result::Result<Vec<ArrayRef>, CodecError> =
             self.codec.types().iter().map(|data_type| reader.column(data_type)).collect();
         let mut encoded = self.codec.keys();
         self.codec.encode(&columns?, count, &mut encoded)?;
-        let mut next_place = 0;
+        let (mut next_place, mut states, mut pending) = (0, Vec::new(), Vec::new());
         for number in 0..count {
             let key = encoded.get(number).map(<[u8]>::to_vec);
             let hash = encoded.hashes.get(number).copied().unwrap_or(0);
             let state = load_key(reader, &mut next_place, &self.pattern)?;
-            self.keys.insert(KeyState { key, hash, ..state });
+            states.push(KeyState { key, hash, ..state });
         }
         for _ in 0..reader.count(4)? {
             let key = reader.u32()?;
-            let row = load_row(reader, &mut next_place)?;
-            let slot = self.keys.get_mut(key).ok_or_else(|| invalid("a row of a key that isn't there"))?;
-            slot.pending += 1;
-            self.pending.push(PendingRow {
-                time_us: row.time_us,
-                offset: row.offset,
-                key,
-                may_be: row.may_be,
-                place: row.place,
-            });
+            let slot = usize::try_from(key).ok().and_then(|key| states.get_mut(key));
+            slot.ok_or_else(|| invalid("a row of a key that isn't there"))?.pending += 1;
+            pending.push((key, load_row(reader, &mut next_place)?));
         }
         let rows = reader.u64()?;
         if rows != next_place as u64 {
@@ -140,11 +168,18 @@ impl PatternOperator {
         if columns.iter().any(|column| column.len() != next_place) {
             return Err(invalid("its columns are of other rows").into());
         }
-        if next_place > 0 {
-            self.store.add_columns(columns, next_place)?;
+        let segment = if next_place > 0 { self.store.add_columns(columns, next_place)? } else { 0 };
+        let mut places = (0..).map(|row| RowStore::place(segment, row));
+        let mut placed = |row: Row| Row { place: places.next().unwrap_or(row.place), ..row };
+        let mut numbers = Vec::with_capacity(count);
+        for mut state in states {
+            state.rows.iter_mut().for_each(|row| *row = placed(*row));
+            numbers.push(self.keys.insert(state));
         }
-        self.load_waiting(reader)?;
-        self.wake_all();
+        let pending = pending.into_iter().map(|(key, row)| (numbers.get(key as usize).copied().unwrap_or(0), row));
+        self.pending.extend(pending.map(|(key, row)| PendingRow::of(key, placed(row))));
+        let watermark_us = self.watermark_us.unwrap_or(i64::MIN);
+        numbers.into_iter().for_each(|number| self.leave(number, watermark_us));
         Ok(())
     }
 
@@ -188,20 +223,23 @@ fn invalid(reason: &str) -> CodecError {
     CodecError::Invalid { what: "pattern", reason: reason.to_owned() }
 }
 
-fn save_row(row: &Row, writer: &mut SnapshotWriter) {
+pub(super) fn save_row(row: &Row, writer: &mut SnapshotWriter) {
     writer.i64(row.time_us);
     writer.i64(row.offset);
     writer.u64(row.may_be);
 }
 
 /// Rows come back in one segment, in the order in which they were written.
-fn load_row(reader: &mut SnapshotReader<'_>, next_place: &mut usize) -> std::result::Result<Row, CodecError> {
+pub(super) fn load_row(
+    reader: &mut SnapshotReader<'_>,
+    next_place: &mut usize,
+) -> std::result::Result<Row, CodecError> {
     let place = RowStore::place(0, *next_place);
     *next_place += 1;
     Ok(Row { time_us: reader.i64()?, offset: reader.i64()?, may_be: reader.u64()?, place })
 }
 
-fn save_key(key: &KeyState, writer: &mut SnapshotWriter) {
+pub(super) fn save_key(key: &KeyState, writer: &mut SnapshotWriter) {
     writer.u64(key.matches);
     writer.u64(key.first_row);
     writer.u64(key.next_start);
@@ -227,7 +265,7 @@ fn save_key(key: &KeyState, writer: &mut SnapshotWriter) {
     }
 }
 
-fn load_key(
+pub(super) fn load_key(
     reader: &mut SnapshotReader<'_>,
     next_place: &mut usize,
     pattern: &Pattern,

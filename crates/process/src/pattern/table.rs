@@ -67,6 +67,13 @@ impl KeyTable {
         key.bytes = size;
     }
 
+    /// The numbers of the keys that are there.
+    pub(super) fn numbers(&self) -> Vec<u32> {
+        let mut numbers: Vec<u32> = self.index.iter().copied().collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
     /// All keys by number; a number that isn't given has an empty one.
     pub(super) fn iter(&self) -> impl Iterator<Item = &KeyState> {
         self.slots.iter()

@@ -9,49 +9,56 @@ use arrow_array::{Array as _, ArrayRef, BooleanArray, Int32Array, Int64Array, Re
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::interleave::interleave;
 use sql::{Expression, JoinKind};
-use state::{CodecError, SnapshotReader, SnapshotWriter};
 
 use super::side::{At, Kept, ROW_BYTES, Side};
+use super::spill::ColdRows;
 use crate::error::Cause;
 use crate::keys::KeyCodec;
 use crate::metrics::Metrics;
 use crate::options::Source;
 
+/// Rows are let go in slices of time, so many as bounds span.
+const SLICES: i64 = 16;
+
 /// A join's state.
 #[derive(Debug)]
 pub(crate) struct StreamJoin {
     kind: JoinKind,
-    left: Input,
-    right: Input,
+    pub(super) left: Input,
+    pub(super) right: Input,
     /// Least and greatest time of the right row minus that of the left.
-    lower_us: i64,
-    upper_us: i64,
+    pub(super) lower_us: i64,
+    pub(super) upper_us: i64,
     delay_us: i64,
-    watermark_us: Option<i64>,
-    codec: KeyCodec,
+    pub(super) watermark_us: Option<i64>,
+    pub(super) codec: KeyCodec,
     /// Positions and columns of both.
     schema: SchemaRef,
     /// Rows of the left side that have a NULL key or time: they never have a partner.
-    partnerless: Vec<RecordBatch>,
+    pub(super) partnerless: Vec<RecordBatch>,
+    /// Number of the next row in the order of arrival.
+    pub(super) next_number: u64,
+    /// Where keys go that don't fit into memory; without it a batch that doesn't fit is refused.
+    pub(super) cold: Option<ColdRows>,
 }
 
 /// One side: how its rows are made, and those that are kept.
 #[derive(Debug)]
-struct Input {
+pub(super) struct Input {
     stream: String,
     columns: Vec<String>,
     keys: Vec<Expression>,
     time: Expression,
     /// Partition, offset, and the columns as they are called in the row.
-    schema: SchemaRef,
-    side: Side,
+    pub(super) schema: SchemaRef,
+    pub(super) side: Side,
 }
 
 /// A batch of one side with what decides about partners.
-struct Rows {
-    batch: RecordBatch,
-    times_us: Vec<i64>,
-    keys: crate::keys::Keys,
+pub(super) struct Rows {
+    pub(super) batch: RecordBatch,
+    pub(super) times_us: Vec<i64>,
+    pub(super) keys: crate::keys::Keys,
 }
 
 /// Rows of the left and the right side that belong together.
@@ -101,7 +108,7 @@ impl Input {
     }
 
     /// The rows that may have a partner, and a mask of all rows that tells them.
-    fn split(&self, batch: &RecordBatch, codec: &KeyCodec) -> Result<(Rows, BooleanArray), Cause> {
+    pub(super) fn split(&self, batch: &RecordBatch, codec: &KeyCodec) -> Result<(Rows, BooleanArray), Cause> {
         let mut keys: Vec<ArrayRef> = self.keys.iter().map(|key| key.evaluate(batch)).collect::<Result<_, _>>()?;
         let mut time = self.time.evaluate(batch)?;
         let is_there = |row: usize| time.is_valid(row) && keys.iter().all(|key| key.is_valid(row));
@@ -155,6 +162,8 @@ impl StreamJoin {
             codec: KeyCodec::new(types)?,
             schema: Arc::new(Schema::new(all)),
             partnerless: Vec::new(),
+            next_number: 0,
+            cold: None,
         })
     }
 
@@ -175,13 +184,16 @@ impl StreamJoin {
         let sides = [self.left.stream == source.stream, self.right.stream == source.stream];
         let room = sides.iter().filter(|reads| **reads).count()
             * (batch.get_array_memory_size() + batch.num_rows() * 2 * ROW_BYTES);
-        let bytes = self.bytes() + room;
+        self.make_room(room)?;
+        // Where there is a disk, one batch may come on top.
+        let bytes = self.bytes() + if self.cold.is_some() { 0 } else { room };
         if bytes > bytes_max {
             return Err(Cause::StateFull { bytes, bytes_max });
         }
         let side = |input: &Input| input.split(&input.rows(batch, source)?, &self.codec);
         let left = if sides[0] { Some(side(&self.left)?) } else { None };
         let right = if sides[1] { Some(side(&self.right)?) } else { None };
+        self.recall(left.iter().chain(&right).map(|(rows, _)| &rows.keys))?;
         for (rows, is_left) in
             left.iter().map(|(rows, _)| (rows, true)).chain(right.iter().map(|(rows, _)| (rows, false)))
         {
@@ -246,48 +258,80 @@ impl StreamJoin {
                 pairs.push(if is_left { (at, Some(there)) } else { (there, Some(at)) });
                 other.mark_matched(*partner);
             }
-            own.insert(key, Kept { time_us: *time_us, at, is_matched: !partners.is_empty() });
+            let hash = rows.keys.hashes.get(row as usize).copied().unwrap_or(0);
+            let kept = Kept { time_us: *time_us, number: self.next_number, at, is_matched: !partners.is_empty() };
+            own.insert(hash, key, kept);
+            self.next_number += 1;
         }
         own.drop_if_unused(batch);
     }
 
-    /// Moves the watermark, the lesser of both streams': rows that can have no partner any more are let go. Gives those of the left side that
-    /// never had one, for a left join.
+    /// Moves the watermark, the lesser of both streams: rows that can have no partner any more are let go. Gives rows of the left side that
+    /// never had one, for a left join, and is to be called again until it gives none.
+    ///
+    /// Rows are let go a slice of time after the other, which depends on their times alone: those of the disk then needn't be in memory all at
+    /// once, and what is made of the rows is the same whether they were there or not.
     pub(crate) fn advance(&mut self, watermark_us: i64, metrics: &mut Metrics) -> Result<Option<RecordBatch>, Cause> {
-        if self.watermark_us >= Some(watermark_us) {
+        if self.watermark_us > Some(watermark_us) {
             return Ok(None);
         }
+        let is_first = self.watermark_us < Some(watermark_us);
         self.watermark_us = Some(watermark_us);
-        // Rows to come are at the watermark or later. A left row's last partner is `upper` after it, a right row's `-lower`.
-        let left = self.left.side.take_before(watermark_us.saturating_sub(self.upper_us));
-        let right = self.right.side.take_before(watermark_us.saturating_add(self.lower_us));
-        let unmatched: Pairs = left.iter().filter(|kept| !kept.is_matched).map(|kept| (kept.at, None)).collect();
-        let alone = match self.kind {
-            JoinKind::Inner => {
-                metrics.rows_unmatched += unmatched.len() as u64;
-                None
+        if is_first && let Some(rows) = self.take_partnerless(watermark_us)? {
+            return self.with_nulls(&rows).map(Some);
+        }
+        let slice_us = (self.upper_us.saturating_sub(self.lower_us) / SLICES).max(1);
+        while let Some(first_us) = self.first_due_us().filter(|first_us| *first_us < watermark_us) {
+            let slice_end_us = first_us.div_euclid(slice_us).saturating_add(1).saturating_mul(slice_us);
+            let until_us = watermark_us.min(slice_end_us);
+            self.recall_due(until_us)?;
+            let rows = self.let_go(until_us, metrics)?;
+            self.make_room(0)?;
+            if rows.num_rows() > 0 {
+                return Ok(Some(rows));
             }
-            JoinKind::Left => Some(self.joined(&unmatched)?),
-        };
-        self.left.side.release(&left);
-        self.right.side.release(&right);
-        let mut parts: Vec<RecordBatch> = alone.into_iter().filter(|rows| rows.num_rows() > 0).collect();
+        }
+        Ok(None)
+    }
+
+    /// Takes out rows that never have a partner once those of their time can have none any more: what a drain shows then doesn't depend on which
+    /// rows came together.
+    fn take_partnerless(&mut self, watermark_us: i64) -> Result<Option<RecordBatch>, Cause> {
+        let mut over = Vec::new();
         for rows in std::mem::take(&mut self.partnerless) {
-            // They wait as those do that only might have had a partner: what a drain shows doesn't depend on which rows came together.
             let is_over = self.left.is_before(&rows, watermark_us.saturating_sub(self.upper_us))?;
-            let over = crate::rows::keep(&rows, &is_over)?;
-            if over.num_rows() > 0 {
-                parts.push(self.with_nulls(&over)?);
-            }
+            over.push(crate::rows::keep(&rows, &is_over)?);
             let waiting = crate::rows::keep(&rows, &BooleanArray::new(!is_over.values(), None))?;
             if waiting.num_rows() > 0 {
                 self.partnerless.push(waiting);
             }
         }
-        match parts.as_slice() {
-            [] => Ok(None),
-            parts => Ok(Some(arrow_select::concat::concat_batches(&self.schema, parts)?)),
+        let over = arrow_select::concat::concat_batches(&self.left.schema, &over)?;
+        Ok((over.num_rows() > 0).then_some(over))
+    }
+
+    /// When the first row can have no partner any more: once the watermark is above this time.
+    fn first_due_us(&self) -> Option<i64> {
+        // Rows to come are at the watermark or later. A left row's last partner is `upper` after it, a right row's `-lower`.
+        let left = self.left.side.first_us().map(|time_us| time_us.saturating_add(self.upper_us));
+        let right = self.right.side.first_us().map(|time_us| time_us.saturating_sub(self.lower_us));
+        let cold = self.cold.as_ref().and_then(|cold| cold.keys.first_due_us());
+        [left, right, cold].into_iter().flatten().min()
+    }
+
+    /// Lets rows in memory go at a watermark. Gives those of the left side that never had a partner, for a left join.
+    fn let_go(&mut self, watermark_us: i64, metrics: &mut Metrics) -> Result<RecordBatch, Cause> {
+        let left = self.left.side.take_before(watermark_us.saturating_sub(self.upper_us));
+        let right = self.right.side.take_before(watermark_us.saturating_add(self.lower_us));
+        let mut unmatched: Pairs = left.iter().filter(|kept| !kept.is_matched).map(|kept| (kept.at, None)).collect();
+        if self.kind == JoinKind::Inner {
+            metrics.rows_unmatched += unmatched.len() as u64;
+            unmatched.clear();
         }
+        let rows = self.joined(&unmatched)?;
+        self.left.side.release(&left);
+        self.right.side.release(&right);
+        Ok(rows)
     }
 
     /// How far the times of pairs to come may lie below the watermark.
@@ -317,60 +361,17 @@ impl StreamJoin {
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         let alone: usize = self.partnerless.iter().map(RecordBatch::get_array_memory_size).sum();
-        self.left.side.bytes() + self.right.side.bytes() + alone
+        let cold = self.cold.as_ref().map_or(0, |cold| cold.keys.memory_bytes());
+        self.left.side.bytes() + self.right.side.bytes() + alone + cold
     }
-
-    pub(crate) fn save(&self, writer: &mut SnapshotWriter) -> Result<(), Cause> {
-        writer.optional_i64(self.watermark_us);
-        for input in [&self.left, &self.right] {
-            let kept: Vec<&Kept> = input.side.all().collect();
-            writer.bools(&kept.iter().map(|kept| kept.is_matched).collect::<Vec<_>>());
-            for column in gather(&input.side, &input.schema, kept.iter().map(|kept| Some(kept.at)))? {
-                writer.column(&column)?;
-            }
-        }
-        let alone = arrow_select::concat::concat_batches(&self.left.schema, &self.partnerless)?;
-        for column in alone.columns() {
-            writer.column(column)?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn load(&mut self, reader: &mut SnapshotReader<'_>) -> Result<(), Cause> {
-        let invalid = |reason: &str| CodecError::Invalid { what: "join", reason: reason.to_owned() };
-        self.watermark_us = reader.optional_i64()?;
-        let Self { left, right, codec, .. } = self;
-        for input in [left, right] {
-            let matched = reader.bools()?;
-            let batch = read(reader, &input.schema)?;
-            let (rows, _) = input.split(&batch, codec)?;
-            if matched.len() != batch.num_rows() || rows.batch.num_rows() != batch.num_rows() {
-                return Err(invalid("its rows and what is known of them differ in number").into());
-            }
-            input.side = Side::default();
-            if batch.num_rows() == 0 {
-                continue;
-            }
-            let number = input.side.keep_batch(&batch);
-            for ((row, time_us), is_matched) in (0_u32..).zip(&rows.times_us).zip(matched) {
-                let key = rows.keys.get(row as usize).unwrap_or_default();
-                input.side.insert(key, Kept { time_us: *time_us, at: At { batch: number, row }, is_matched });
-            }
-        }
-        let alone = read(reader, &self.left.schema)?;
-        self.partnerless = if alone.num_rows() > 0 { vec![alone] } else { Vec::new() };
-        Ok(())
-    }
-}
-
-fn read(reader: &mut SnapshotReader<'_>, schema: &SchemaRef) -> Result<RecordBatch, Cause> {
-    let columns: Result<Vec<_>, CodecError> =
-        schema.fields().iter().map(|field| reader.column(field.data_type())).collect();
-    Ok(RecordBatch::try_new(Arc::clone(schema), columns?)?)
 }
 
 /// The columns of rows out of the kept batches; NULL where there is no row.
-fn gather(side: &Side, schema: &SchemaRef, rows: impl Iterator<Item = Option<At>>) -> Result<Vec<ArrayRef>, Cause> {
+pub(super) fn gather(
+    side: &Side,
+    schema: &SchemaRef,
+    rows: impl Iterator<Item = Option<At>>,
+) -> Result<Vec<ArrayRef>, Cause> {
     let mut batches: Vec<&RecordBatch> = Vec::new();
     let mut number_of: HashMap<u32, usize> = HashMap::new();
     // The source before all batches is one NULL.

@@ -4,10 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use arrow_array::RecordBatch;
 
+use crate::error::Cause;
+
 /// A row that is kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kept {
     pub(super) time_us: i64,
+    /// Its number in the order of arrival.
+    pub(super) number: u64,
     pub(super) at: At,
     /// Whether it has had a partner.
     pub(super) is_matched: bool,
@@ -20,9 +24,25 @@ pub(super) struct At {
     pub(super) row: u32,
 }
 
+/// A row's time, its number in the order of arrival, and its slot.
+type Entry = (i64, u64, u32);
+
+/// The rows of one key.
+#[derive(Debug)]
+pub(super) struct OfKey {
+    pub(super) hash: u64,
+    /// Whether rows have come since keys were last moved to the disk.
+    pub(super) is_hot: bool,
+    /// Ascending.
+    entries: Vec<Entry>,
+}
+
 /// Bytes that a row takes besides its columns and key, with the share of trees and tables.
-pub(crate) const ROW_BYTES: usize =
-    size_of::<Option<(Kept, Box<[u8]>)>>() + size_of::<Box<[u8]>>() + 3 * size_of::<(i64, u32)>() + size_of::<u32>();
+pub(crate) const ROW_BYTES: usize = size_of::<Option<(Kept, Box<[u8]>)>>()
+    + size_of::<Box<[u8]>>()
+    + size_of::<OfKey>()
+    + 3 * size_of::<Entry>()
+    + size_of::<u32>();
 
 /// One side's rows by key and by time.
 #[derive(Debug, Default)]
@@ -32,9 +52,8 @@ pub(super) struct Side {
     free_batches: Vec<u32>,
     rows: Vec<Option<(Kept, Box<[u8]>)>>,
     free_rows: Vec<u32>,
-    /// Rows of each key, ascending by time.
-    of_key: HashMap<Box<[u8]>, Vec<(i64, u32)>>,
-    by_time: BTreeSet<(i64, u32)>,
+    of_key: HashMap<Box<[u8]>, OfKey>,
+    by_time: BTreeSet<Entry>,
     batch_bytes: usize,
     key_bytes: usize,
 }
@@ -77,60 +96,70 @@ impl Side {
     }
 
     /// Keeps a row of a kept batch.
-    pub(super) fn insert(&mut self, key: &[u8], kept: Kept) {
+    pub(super) fn insert(&mut self, hash: u64, key: &[u8], kept: Kept) {
         if let Some(Some((_, rows))) = self.batches.get_mut(kept.at.batch as usize) {
             *rows += 1;
         }
         self.key_bytes += key.len();
         let slot = Some((kept, Box::from(key)));
-        let number = put(&mut self.rows, &mut self.free_rows, slot);
-        let entry = (kept.time_us, number);
+        let slot = put(&mut self.rows, &mut self.free_rows, slot);
+        let entry = (kept.time_us, kept.number, slot);
         self.by_time.insert(entry);
         match self.of_key.get_mut(key) {
-            Some(rows) => {
-                let at = rows.partition_point(|other| *other < entry);
-                rows.insert(at, entry);
+            Some(of_key) => {
+                let at = of_key.entries.partition_point(|other| *other < entry);
+                of_key.entries.insert(at, entry);
+                of_key.is_hot = true;
             }
             None => {
-                self.of_key.insert(Box::from(key), vec![entry]);
+                self.of_key.insert(Box::from(key), OfKey { hash, is_hot: true, entries: vec![entry] });
             }
         }
     }
 
-    /// The rows with a key whose times lie within bounds, both included.
+    /// The rows with a key whose times lie within bounds, both included, by time and arrival.
     pub(super) fn partners(&self, key: &[u8], from_us: i64, to_us: i64) -> impl Iterator<Item = u32> {
-        let rows = self.of_key.get(key).map_or(&[][..], Vec::as_slice);
-        let begin = rows.partition_point(|(time_us, _)| *time_us < from_us);
+        let rows = self.of_key.get(key).map_or(&[][..], |of_key| of_key.entries.as_slice());
+        let begin = rows.partition_point(|(time_us, ..)| *time_us < from_us);
         rows.get(begin..)
             .unwrap_or_default()
             .iter()
-            .take_while(move |(time_us, _)| *time_us <= to_us)
-            .map(|(_, row)| *row)
+            .take_while(move |(time_us, ..)| *time_us <= to_us)
+            .map(|(.., row)| *row)
     }
 
-    pub(super) fn row(&self, number: u32) -> Option<&Kept> {
-        self.rows.get(number as usize)?.as_ref().map(|(kept, _)| kept)
+    pub(super) fn row(&self, slot: u32) -> Option<&Kept> {
+        self.rows.get(slot as usize)?.as_ref().map(|(kept, _)| kept)
     }
 
-    pub(super) fn mark_matched(&mut self, number: u32) {
-        if let Some(Some((kept, _))) = self.rows.get_mut(number as usize) {
+    pub(super) fn mark_matched(&mut self, slot: u32) {
+        if let Some(Some((kept, _))) = self.rows.get_mut(slot as usize) {
             kept.is_matched = true;
         }
+    }
+
+    /// Time of the first row.
+    pub(super) fn first_us(&self) -> Option<i64> {
+        self.by_time.first().map(|(time_us, ..)| *time_us)
     }
 
     /// Takes out the rows with times below a bound. Their batches stay until [`release`](Self::release).
     pub(super) fn take_before(&mut self, time_us: i64) -> Vec<Kept> {
         let mut taken = Vec::new();
-        while let Some((first_us, number)) = self.by_time.first().copied().filter(|(first_us, _)| *first_us < time_us) {
-            self.by_time.pop_first();
-            let Some((kept, key)) = self.rows.get_mut(number as usize).and_then(Option::take) else { continue };
-            self.free_rows.push(number);
+        while let Some(entry) = self.by_time.pop_first() {
+            if entry.0 >= time_us {
+                self.by_time.insert(entry);
+                break;
+            }
+            let (.., slot) = entry;
+            let Some((kept, key)) = self.rows.get_mut(slot as usize).and_then(Option::take) else { continue };
+            self.free_rows.push(slot);
             self.key_bytes -= key.len();
-            if let Some(rows) = self.of_key.get_mut(&key) {
-                if let Ok(at) = rows.binary_search(&(first_us, number)) {
-                    rows.remove(at);
+            if let Some(of_key) = self.of_key.get_mut(&key) {
+                if let Ok(at) = of_key.entries.binary_search(&entry) {
+                    of_key.entries.remove(at);
                 }
-                if rows.is_empty() {
+                if of_key.entries.is_empty() {
                     self.of_key.remove(&key);
                 }
             }
@@ -149,9 +178,45 @@ impl Side {
         }
     }
 
-    /// All rows by time.
+    /// All keys with their rows.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&[u8], &OfKey)> {
+        self.of_key.iter().map(|(key, of_key)| (&**key, of_key))
+    }
+
+    pub(super) fn has_key(&self, key: &[u8]) -> bool {
+        self.of_key.contains_key(key)
+    }
+
+    /// The rows of a key, ascending by time and arrival.
+    pub(super) fn of_key(&self, key: &[u8]) -> impl Iterator<Item = &Kept> {
+        let entries = self.of_key.get(key).map_or(&[][..], |of_key| of_key.entries.as_slice());
+        entries.iter().filter_map(|(.., slot)| self.row(*slot))
+    }
+
+    /// Keeps the rows of these keys alone. `copy` makes a batch of the rows at these places.
+    pub(super) fn keep(
+        &mut self,
+        stays: impl Fn(&[u8]) -> bool,
+        copy: impl FnOnce(&Self, &[At]) -> Result<RecordBatch, Cause>,
+    ) -> Result<(), Cause> {
+        let kept: Vec<&(Kept, Box<[u8]>)> = self.rows.iter().flatten().filter(|(_, key)| stays(key)).collect();
+        let mut fresh = Self::default();
+        if !kept.is_empty() {
+            let batch = fresh.keep_batch(&copy(self, &kept.iter().map(|(kept, _)| kept.at).collect::<Vec<_>>())?);
+            for (row, (kept, key)) in (0_u32..).zip(kept) {
+                let hash = self.of_key.get(key).map_or(0, |of_key| of_key.hash);
+                fresh.insert(hash, key, Kept { at: At { batch, row }, ..*kept });
+            }
+            // Who stays has to earn it anew.
+            fresh.of_key.values_mut().for_each(|of_key| of_key.is_hot = false);
+        }
+        *self = fresh;
+        Ok(())
+    }
+
+    /// All rows by time and arrival.
     pub(super) fn all(&self) -> impl Iterator<Item = &Kept> {
-        self.by_time.iter().filter_map(|(_, number)| self.row(*number))
+        self.by_time.iter().filter_map(|(.., slot)| self.row(*slot))
     }
 
     pub(super) fn bytes(&self) -> usize {

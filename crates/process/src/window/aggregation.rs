@@ -59,7 +59,10 @@ struct Scratch {
 
 impl WindowAggregation {
     pub(crate) fn new(plan: Plan, window: &FixedWindow) -> Result<Self, Cause> {
-        let assign = Windows::new(window.size_us, window.slide_us, window.offset_us)?;
+        Self::of(plan, Windows::new(window.size_us, window.slide_us, window.offset_us)?)
+    }
+
+    fn of(plan: Plan, assign: Windows) -> Result<Self, Cause> {
         let scratch = Scratch {
             panes: Vec::new(),
             keys: plan.codec.keys(),
@@ -108,6 +111,20 @@ impl WindowAggregation {
     /// Moves groups to the disk from now on where they don't fit into memory.
     pub(crate) fn spill_to(&mut self, spill: Spill) {
         self.spill = Some(spill);
+    }
+
+    /// A copy of its windows and their time. What is on the disk is shared.
+    pub(super) fn copy(&self) -> Result<Self, Cause> {
+        let (watermark_us, drained_start_us) = (self.watermark_us, self.drained_start_us);
+        let empty = Self::of(self.plan.clone(), self.assign)?;
+        let mut copy = Self { watermark_us, drained_start_us, spill: self.spill.clone(), ..empty };
+        for (start_us, window) in &self.windows {
+            let mut window = window.copy(self.plan.accumulators()?)?;
+            copy.window_bytes += window.count_bytes();
+            copy.windows.insert(*start_us, window);
+            copy.make_room()?;
+        }
+        Ok(copy)
     }
 
     /// Folds rows into their windows; before the first change it is known that none is late and that there is room.

@@ -1,17 +1,16 @@
 //! Windows over windows: the groups of an inner grouping, once they are final, are the rows of an outer one.
 
-use std::sync::Arc;
-
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use sql::{Query, Window};
-use state::{SnapshotReader, SnapshotWriter};
+use state::{PartStore, SnapshotReader, SnapshotWriter};
 
 use super::aggregation::WindowAggregation;
 use super::plan::Plan;
 use crate::emission::Emission;
 use crate::error::Cause;
 use crate::metrics::Metrics;
+use crate::options::Spill;
 
 /// Two groupings, one after the other.
 #[derive(Debug)]
@@ -21,25 +20,26 @@ pub(crate) struct ChainedAggregation {
     watermark_us: Option<i64>,
     /// Whether nothing has come since the last drain.
     is_drained: bool,
-    query: Arc<Query>,
-    identity_schema: SchemaRef,
-    generation: u32,
+    /// What the present drain publishes: the outer windows as they would be if the inner ones ended.
+    draining: Option<Box<WindowAggregation>>,
 }
 
 impl ChainedAggregation {
-    pub(crate) fn new(query: &Arc<Query>, identity_schema: &SchemaRef, generation: u32) -> Result<Self, Cause> {
+    pub(crate) fn new(query: &Query, identity_schema: &SchemaRef, generation: u32) -> Result<Self, Cause> {
         let inner = query.inner.as_ref().ok_or_else(|| Cause::Plan("it has no inner grouping".into()))?;
         let Some(Window::Fixed(window)) = &inner.aggregate.window else {
             return Err(Cause::Plan("an inner grouping by something else than windows".into()));
         };
+        let over = query.aggregate.as_ref().and_then(|aggregate| aggregate.window.as_ref());
+        let Some(Window::Fixed(over)) = over else {
+            return Err(Cause::Plan("an outer grouping by something else than windows".into()));
+        };
         Ok(Self {
             inner: WindowAggregation::new(Plan::inner(&inner.aggregate, generation)?, window)?,
-            outer: outer(query, identity_schema, generation)?,
+            outer: WindowAggregation::new(Plan::new(query, identity_schema, generation)?, over)?,
             watermark_us: None,
             is_drained: false,
-            query: Arc::clone(query),
-            identity_schema: Arc::clone(identity_schema),
-            generation,
+            draining: None,
         })
     }
 
@@ -61,71 +61,105 @@ impl ChainedAggregation {
         self.inner.advance(watermark_us);
     }
 
+    /// Moves groups of both to the disk from now on where they don't fit into memory; each has half of the room.
+    pub(crate) fn spill_to(&mut self, spill: &Spill) {
+        for windows in [&mut self.inner, &mut self.outer] {
+            windows.spill_to(Spill { bytes_max: spill.bytes_max / 2, ..spill.clone() });
+        }
+    }
+
+    /// Has snapshots of so many groups made of parts.
+    pub(crate) fn parts_from(&mut self, groups: usize) {
+        self.inner.parts_from(groups);
+        self.outer.parts_from(groups);
+    }
+
+    /// Names of the parts that the last snapshot is made of.
+    pub(crate) fn part_names(&self) -> impl Iterator<Item = &String> {
+        self.inner.part_names().chain(self.outer.part_names())
+    }
+
+    /// Has the next snapshot name no part of those before.
+    pub(crate) fn forget_parts(&mut self) {
+        self.inner.forget_parts();
+        self.outer.forget_parts();
+    }
+
     /// Folds inner groups that are final into the outer windows, and publishes of these what is closed or has changed. `drain` also publishes
-    /// what the outer windows would hold if the inner ones ended now; that is computed on the side, and the state stays as it is.
+    /// what the outer windows would hold if the inner ones ended now; that is computed on the side, and the state stays as it is. What is
+    /// left for the next call isn't empty.
     pub(crate) fn emit(&mut self, drain: bool, empty: Emission, metrics: &mut Metrics) -> Result<Emission, Cause> {
-        if let Some((groups, rows)) = self.inner.take_closed()? {
+        while let Some((groups, rows)) = self.inner.take_closed()? {
             // They have left the inner state, so there is room.
             self.outer.fold_weighted(&groups, Some(&rows), 0, usize::MAX, metrics)?;
         }
         if let Some(watermark_us) = self.watermark_us {
             self.outer.advance(watermark_us);
         }
-        let was_drained = std::mem::replace(&mut self.is_drained, drain);
         if !drain {
+            (self.is_drained, self.draining) = (false, None);
             return self.outer.emit(false, empty, metrics);
         }
-        let Some((groups, rows)) = self.inner.open_groups()? else { return self.outer.emit(true, empty, metrics) };
-        if was_drained {
-            return self.outer.emit_closed(&empty, metrics);
+        if self.inner.held().0 == 0 {
+            return self.outer.emit(true, empty, metrics);
         }
-        let mut published = empty.clone();
-        loop {
-            let next = self.outer.emit_closed(&empty, metrics)?;
-            if next.is_empty() {
-                break;
-            }
-            published = both(published, &next)?;
+        let closed = self.outer.emit_closed(&empty, metrics)?;
+        if self.is_drained || !closed.is_empty() {
+            return Ok(closed);
         }
-        let mut writer = SnapshotWriter::new("drain", "");
-        self.outer.save(&mut writer, None)?;
-        let bytes = writer.finish();
-        let mut reader = SnapshotReader::open(&bytes, "drain", "")?;
-        let mut side = outer(&self.query, &self.identity_schema, self.generation)?;
-        side.load(&mut reader, super::SNAPSHOT_VERSION, None)?;
-        side.fold_weighted(&groups, Some(&rows), 0, usize::MAX, metrics)?;
-        let last_start_us = side.last_start_us();
-        loop {
-            let next = side.emit(true, empty.clone(), metrics)?;
-            if next.is_empty() {
-                break;
-            }
-            published = both(published, &next)?;
+        let mut side = match self.draining.take() {
+            Some(side) => side,
+            None => self.if_all_ended(metrics)?,
+        };
+        let emission = side.emit(true, empty, metrics)?;
+        match emission.is_empty() {
+            true => self.is_drained = true,
+            false => self.draining = Some(side),
         }
-        self.outer.doubt(last_start_us);
-        Ok(published)
+        Ok(emission)
+    }
+
+    /// The outer windows as they would be if the inner ones ended now.
+    fn if_all_ended(&mut self, metrics: &mut Metrics) -> Result<Box<WindowAggregation>, Cause> {
+        let mut side = Box::new(self.outer.copy()?);
+        self.inner.give_open(|(groups, rows)| side.fold_weighted(groups, Some(rows), 0, usize::MAX, metrics))?;
+        self.outer.doubt(side.last_start_us());
+        Ok(side)
     }
 
     pub(crate) fn set_replaying(&mut self, is_replaying: bool) {
         self.outer.set_replaying(is_replaying);
     }
 
-    pub(crate) fn save(&mut self, writer: &mut SnapshotWriter) -> Result<(), Cause> {
+    /// Writes the state; that of many groups goes to parts if there is a place for them.
+    pub(crate) fn save(&mut self, writer: &mut SnapshotWriter, parts: Option<&dyn PartStore>) -> Result<(), Cause> {
         writer.optional_i64(self.watermark_us);
-        self.inner.save(writer, None)?;
-        self.outer.save(writer, None)
+        self.inner.save(writer, parts)?;
+        self.outer.save(writer, parts)
     }
 
-    pub(crate) fn load(&mut self, reader: &mut SnapshotReader<'_>, version: u32) -> Result<(), Cause> {
+    /// Replaces the state by one in this version of the layout. On an error the state isn't to be used.
+    pub(crate) fn load(
+        &mut self,
+        reader: &mut SnapshotReader<'_>,
+        version: u32,
+        parts: Option<&dyn PartStore>,
+    ) -> Result<(), Cause> {
         let watermark_us = reader.optional_i64()?;
-        self.inner.load(reader, version, None)?;
-        self.outer.load(reader, version, None)?;
+        self.inner.load(reader, version, parts)?;
+        self.outer.load(reader, version, parts)?;
         self.watermark_us = watermark_us;
         Ok(())
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.inner.bytes() + self.outer.bytes()
+        self.inner.bytes() + self.outer.bytes() + self.draining.as_ref().map_or(0, |side| side.bytes())
+    }
+
+    /// Groups of both that are on the disk, and the bytes of their files.
+    pub(crate) fn spilled(&self) -> (u64, u64) {
+        let (inner, outer) = (self.inner.spilled(), self.outer.spilled());
+        (inner.0 + outer.0, inner.1 + outer.1)
     }
 
     /// Windows and groups held by both.
@@ -133,27 +167,4 @@ impl ChainedAggregation {
         let (inner, outer) = (self.inner.held(), self.outer.held());
         (inner.0 + outer.0, inner.1 + outer.1)
     }
-}
-
-/// The outer grouping.
-fn outer(query: &Arc<Query>, identity_schema: &SchemaRef, generation: u32) -> Result<WindowAggregation, Cause> {
-    let window = query.aggregate.as_ref().and_then(|aggregate| aggregate.window.as_ref());
-    let Some(Window::Fixed(window)) = window else {
-        return Err(Cause::Plan("an outer grouping by something else than windows".into()));
-    };
-    WindowAggregation::new(Plan::new(query, identity_schema, generation)?, window)
-}
-
-/// Two emissions without a common identity as one.
-fn both(first: Emission, second: &Emission) -> Result<Emission, Cause> {
-    if second.is_empty() {
-        return Ok(first);
-    }
-    let concat = |a: &RecordBatch, b: &RecordBatch| arrow_select::concat::concat_batches(&a.schema(), [a, b]);
-    Ok(Emission {
-        rows: concat(&first.rows, &second.rows)?,
-        versions: [first.versions, second.versions.clone()].concat(),
-        deletes: concat(&first.deletes, &second.deletes)?,
-        delete_versions: [first.delete_versions, second.delete_versions.clone()].concat(),
-    })
 }

@@ -42,37 +42,6 @@ enum Then {
 }
 
 impl WindowAggregation {
-    /// The groups of windows that are closed, with the accepted rows behind each; the windows are dropped. None of them is on the disk.
-    pub(super) fn take_closed(&mut self) -> Result<Option<(RecordBatch, Vec<u64>)>, Cause> {
-        let is_closed = |start_us: &i64| self.assign.is_closed(*start_us, self.watermark_us);
-        let closed: Vec<i64> = self.windows.keys().copied().filter(is_closed).collect();
-        let groups = self.groups_of(&closed)?;
-        for start_us in closed {
-            if let Some(window) = self.windows.remove(&start_us) {
-                self.window_bytes -= window.counted_bytes;
-            }
-        }
-        Ok(groups)
-    }
-
-    /// The groups of all windows as they are now.
-    pub(super) fn open_groups(&self) -> Result<Option<(RecordBatch, Vec<u64>)>, Cause> {
-        self.groups_of(&self.windows.keys().copied().collect::<Vec<_>>())
-    }
-
-    fn groups_of(&self, starts: &[i64]) -> Result<Option<(RecordBatch, Vec<u64>)>, Cause> {
-        let windows = starts.iter().filter_map(|start_us| Some((*start_us, self.windows.get(start_us)?)));
-        let parts: Vec<Part> = windows
-            .clone()
-            .map(|(start_us, window)| Part { start_us, groups: window.all(), is_final: true, then: Then::Stays })
-            .collect();
-        if parts.is_empty() {
-            return Ok(None);
-        }
-        let rows = windows.flat_map(|(_, window)| window.rows.iter().copied()).collect();
-        Ok(Some((self.grouped(&parts)?, rows)))
-    }
-
     /// Publishes windows that are closed and, with `emit: changes`, what changed in the others. `drain` publishes the latter in any case.
     /// What is left for the next call isn't empty.
     pub(crate) fn emit(&mut self, drain: bool, empty: Emission, metrics: &mut Metrics) -> Result<Emission, Cause> {

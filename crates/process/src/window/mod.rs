@@ -5,6 +5,7 @@ mod assign;
 mod chain;
 mod emit;
 mod groups;
+mod inner;
 mod key_table;
 mod panes;
 mod parts;
@@ -22,5 +23,5 @@ pub(crate) use session::SessionAggregation;
 pub(crate) use table::group_bytes_max;
 
 /// Layout of a query's section in a snapshot. The first had no groups in doubt, the second had each window in one piece, the third no
-/// parts beside it, the fourth no drains in doubt.
-pub(crate) const SNAPSHOT_VERSION: u32 = 5;
+/// parts beside it, the fourth no drains in doubt, the fifth all sessions in one piece.
+pub(crate) const SNAPSHOT_VERSION: u32 = 6;

@@ -14,13 +14,14 @@ use crate::place::Places;
 use crate::rows;
 
 /// The grouping of a query.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(super) generation: u32,
     pub(super) emit: Emit,
     pub(super) time: Expression,
     pub(super) keys: Vec<Expression>,
-    pub(super) codec: KeyCodec,
+    /// Shared with copies, since each has its own hashes.
+    pub(super) codec: Arc<KeyCodec>,
     pub(super) calls: Vec<AggregateCall>,
     pub(super) grouped_schema: SchemaRef,
     pub(super) having: Option<Expression>,
@@ -42,7 +43,7 @@ impl Plan {
             emit: Emit::Final,
             time: window.time().clone(),
             keys: aggregate.keys.iter().map(|(_, key)| key.clone()).collect(),
-            codec: KeyCodec::new(types)?,
+            codec: Arc::new(KeyCodec::ordered(types)?),
             calls: aggregate.calls.clone(),
             grouped_schema: Arc::clone(&aggregate.grouped_schema),
             having: None,
@@ -69,7 +70,7 @@ impl Plan {
             emit: query.options.emit,
             time: window.time().clone(),
             keys: aggregate.keys.iter().map(|(_, key)| key.clone()).collect(),
-            codec: KeyCodec::new(types)?,
+            codec: Arc::new(KeyCodec::new(types)?),
             calls: aggregate.calls.clone(),
             grouped_schema: Arc::clone(&aggregate.grouped_schema),
             having: query.having.clone(),

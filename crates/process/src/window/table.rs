@@ -150,6 +150,14 @@ impl Window {
         Ok(())
     }
 
+    /// A copy of it, made with accumulators that are empty. What is on the disk is shared.
+    pub(super) fn copy(&self, accumulators: Vec<Box<dyn Accumulator>>) -> Result<Self, Cause> {
+        let (runs, cold_groups, closed) = (self.runs.clone(), self.cold_groups, self.closed);
+        let mut copy = Self { runs, cold_groups, closed, ..Self::new(accumulators) };
+        copy.adopt(self.groups(), &self.all())?;
+        Ok(copy)
+    }
+
     /// Its groups in memory.
     pub(super) fn groups(&self) -> Groups<'_> {
         Groups { keys: &self.keys.list, rows: &self.rows, flags: &self.flags, accumulators: &self.accumulators }

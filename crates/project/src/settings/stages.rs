@@ -56,7 +56,7 @@ impl Default for ProcessSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StateOverflow {
-    /// Groups of windows for which no record has come for a while go to files in `data_dir`, and come back when one does.
+    /// Groups and keys for which no record has come for a while go to files in `data_dir`, and come back when one does.
     #[default]
     Spill,
     /// Reading stops until there is room, and `/readyz` says so.

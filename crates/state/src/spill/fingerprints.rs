@@ -7,7 +7,7 @@
 const BUCKET_HASHES: usize = 8;
 
 /// Says of most hashes that they aren't among those it was made of. 2.5 bytes for each of them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Fingerprints {
     /// Where each bucket's fingerprints start, and where the last one's end.
     starts: Vec<u32>,

@@ -31,11 +31,12 @@ use crate::error::Result;
 use crate::run::context::{Context, outage};
 use crate::run::generations::{Generations, Role};
 use crate::run::positions::{self, Stand};
-use crate::run::process::{FULL_PAUSE, ProcessStream, full_words};
+use crate::run::process::ProcessStream;
 use crate::run::progress;
 use crate::run::results::ResultTopic;
 use crate::run::sharing::{Share, Sharing};
 use crate::run::status::Drained;
+use crate::run::turn::{Turn, full_words};
 pub(crate) use engine::PatternEngine;
 pub(crate) use plan::{PartitionId, PatternPlan};
 use takeover::Takeover;
@@ -235,8 +236,7 @@ impl<'a> Session<'a> {
         let wait = self.stage.batch_interval.saturating_sub(since_emit).max(Duration::from_millis(1));
         let wait = if self.engine.has_changed { wait } else { wait.max(Duration::from_millis(20)) };
         if self.engine.full().is_some() {
-            self.engine.hand_over()?;
-            self.stage.context.stop.wait(FULL_PAUSE);
+            self.make_room()?;
         } else {
             for block in self.reader.poll(model::limits::BATCH_RECORDS_MAX, wait)? {
                 self.engine.take(&block)?;
@@ -249,28 +249,34 @@ impl<'a> Session<'a> {
             self.emit()?;
         }
         self.drain_if_wanted()?;
-        self.take_over()?;
-        let since_save = clock.elapsed().saturating_sub(self.saved_at);
-        if since_save >= self.stage.checkpoint_interval && !self.engine.unsaved().is_empty() {
-            self.emit()?;
-            self.save()?;
-        }
-        Ok(())
+        self.end_step()
     }
 
-    /// Lets generations that have caught up take over from the ones before.
-    fn take_over(&mut self) -> Result<()> {
-        let Some(mut takeover) = self.takeover.take() else { return Ok(()) };
-        if takeover.is_due(self.stage, &self.engine) {
-            self.emit()?;
-            // Whoever takes it over then goes on from here, and not from the beginning.
-            self.save()?;
-            takeover.announce(self.stage, &self.reader)?;
+    /// Publishes what is certain once all records that the drain names are taken, with the watermarks that go with them. A match that rows
+    /// could still change isn't published.
+    fn drain_if_wanted(&mut self) -> Result<()> {
+        let Some(up_to) = self.stage.context.status.drain_wanted(&self.stage.name) else { return Ok(()) };
+        if !up_to.iter().all(|(partition, offset)| self.engine.has_settled(partition, *offset)) {
+            return Ok(());
         }
-        if !takeover.retire(self.stage, &mut self.engine)? {
-            self.takeover = Some(takeover);
-        }
+        self.emit()?;
+        self.save()?;
+        self.stage.context.status.set_drained(&self.stage.name, Drained { up_to });
         Ok(())
+    }
+}
+
+impl Turn for Session<'_> {
+    fn context(&self) -> &Context {
+        &self.stage.context
+    }
+
+    fn full(&self) -> Option<&str> {
+        self.engine.full()
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
+        self.engine.hand_over()
     }
 
     /// Publishes the matches found and what was given up, and waits for the acknowledgements.
@@ -286,19 +292,6 @@ impl<'a> Session<'a> {
             let latest = shown.take(self.emitted_at, &result.query.identity);
             status.set_query(&result.name(), metrics, latest);
         }
-        Ok(())
-    }
-
-    /// Publishes what is certain once all records that the drain names are taken, with the watermarks that go with them. A match that rows
-    /// could still change isn't published.
-    fn drain_if_wanted(&mut self) -> Result<()> {
-        let Some(up_to) = self.stage.context.status.drain_wanted(&self.stage.name) else { return Ok(()) };
-        if !up_to.iter().all(|(partition, offset)| self.engine.has_settled(partition, *offset)) {
-            return Ok(());
-        }
-        self.emit()?;
-        self.save()?;
-        self.stage.context.status.set_drained(&self.stage.name, Drained { up_to });
         Ok(())
     }
 
@@ -320,6 +313,28 @@ impl<'a> Session<'a> {
             self.engine.saved(id);
         }
         self.saved_at = self.stage.context.clock.elapsed();
+        Ok(())
+    }
+
+    fn is_save_due(&self) -> bool {
+        let since = self.stage.context.clock.elapsed().saturating_sub(self.saved_at);
+        since >= self.stage.checkpoint_interval && !self.engine.unsaved().is_empty()
+    }
+
+    fn has_caught_up(&self) -> bool {
+        self.takeover.as_ref().is_some_and(|takeover| takeover.is_due(self.stage, &self.engine))
+    }
+
+    fn announce(&mut self) -> Result<()> {
+        let Some(takeover) = &mut self.takeover else { return Ok(()) };
+        takeover.announce(self.stage, &self.reader)
+    }
+
+    fn retire(&mut self) -> Result<()> {
+        let Some(takeover) = &mut self.takeover else { return Ok(()) };
+        if takeover.retire(self.stage, &mut self.engine)? {
+            self.takeover = None;
+        }
         Ok(())
     }
 }

@@ -58,7 +58,10 @@ impl PartitionRun {
                 state_bytes_max: plan.state_bytes_max,
                 ..PatternOptions::default()
             };
-            let operator = PatternOperator::new(topic.query.clone(), options)?;
+            let mut operator = PatternOperator::new(topic.query.clone(), options)?;
+            if let Some(spill) = &plan.spill {
+                operator.spill_to(spill.clone())?;
+            }
             patterns.push(PatternRun { operator, result, taken: Taken::NOTHING, is_restored: false });
         }
         Ok(Self {

@@ -1,12 +1,13 @@
 //! What the stage matches: patterns, streams, partitions.
 
+use ::process::Spill;
 use model::TopicPartition;
 use project::Project;
 
 use crate::run::layout::PipelineStream;
 use crate::run::process::ProcessStream;
 use crate::run::results::ResultTopic;
-use crate::run::stages::streams_of;
+use crate::run::stages::{self, streams_of};
 
 /// The patterns of a project.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub(crate) struct PatternPlan {
     pub(crate) limits: ResultTopic,
     /// Cap of one pattern's state in one partition.
     pub(crate) state_bytes_max: usize,
+    /// Moves keys to the disk past it; `None` to wait until there is room.
+    pub(crate) spill: Option<Spill>,
 }
 
 /// A partition of a stream, by the stream's place in the plan.
@@ -40,7 +43,8 @@ impl PatternPlan {
             streams: streams_of(streams, &patterns),
             results: patterns,
             limits,
-            state_bytes_max: usize::try_from(project.settings.process.state_limit.0).unwrap_or(usize::MAX),
+            state_bytes_max: stages::state_bytes_max(project),
+            spill: stages::spill(project),
         })
     }
 

@@ -40,6 +40,7 @@ use crate::run::results::ResultTopic;
 use crate::run::sharing::{Share, Sharing};
 use crate::run::status::Drained;
 use crate::run::topics::StreamTopics;
+use crate::run::turn::{Turn, full_words};
 use adopt::Adopted;
 pub(crate) use engine::{Engine, ProcessPlan};
 use input::StreamInput;
@@ -53,15 +54,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 const EMIT_PAUSE: u32 = 4;
 /// Longest such pause.
 const EMIT_EVERY_MAX: Duration = Duration::from_secs(1);
-/// Pause between two tries to give rows to a query that has no room.
-pub(crate) const FULL_PAUSE: Duration = Duration::from_millis(200);
 /// Bytes fetched ahead for a generation that fills: several may do so at once.
 const FILL_QUEUED_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// What people are told of a query that has no room.
-pub(crate) fn full_words(full: &str) -> String {
-    format!("{full}. Until there is room nothing more is read, and nothing is lost")
-}
 
 /// The stage that fills a generation.
 fn filler(result: &ResultTopic) -> String {
@@ -273,51 +267,7 @@ impl<'a> Session<'a> {
         }
         self.note_acknowledged()?;
         self.drain_if_wanted()?;
-        self.take_over()?;
-        if !self.engine.is_saved && clock.elapsed().saturating_sub(self.saved_at) >= self.stage.checkpoint_interval {
-            self.emit()?;
-            self.save()?;
-        }
-        Ok(())
-    }
-
-    /// Publishes what may make room, such as windows that are over, and tries again; then waits a moment if that didn't do.
-    fn make_room(&mut self) -> Result<()> {
-        self.emit()?;
-        self.engine.hand_over()?;
-        if self.engine.full().is_some() {
-            self.stage.context.stop.wait(FULL_PAUSE);
-        }
-        Ok(())
-    }
-
-    /// Lets generations that have caught up take over from the ones before.
-    fn take_over(&mut self) -> Result<()> {
-        let Some(mut takeover) = self.takeover.take() else { return Ok(()) };
-        if takeover.is_due(self.stage, &self.engine) {
-            self.emit()?;
-            // Whoever takes it over then goes on from here, and not from the beginning.
-            self.save()?;
-            takeover.announce(self.stage, &self.engine, &self.reader)?;
-        }
-        if takeover.retire(self.stage, &mut self.engine.queries)? {
-            self.engine.is_saved = false;
-        }
-        self.takeover = Some(takeover);
-        Ok(())
-    }
-
-    /// Publishes what changed, once the emission before is acknowledged: one at most is on its way.
-    fn emit(&mut self) -> Result<()> {
-        let started = self.stage.context.clock.elapsed();
-        self.acknowledge()?;
-        let has_sent = self.engine.emit(&self.writer)?;
-        self.has_published(has_sent);
-        // Under load, windows are published less often rather than at the cost of reading.
-        let cost = self.emitted_at.saturating_sub(started);
-        self.emit_every =
-            (cost * EMIT_PAUSE).clamp(self.stage.batch_interval, EMIT_EVERY_MAX.max(self.stage.batch_interval));
-        Ok(())
+        self.end_step()
     }
 
     fn has_published(&mut self, has_sent: bool) {
@@ -370,6 +320,33 @@ impl<'a> Session<'a> {
         self.stage.context.status.set_drained(&self.stage.name, Drained { up_to });
         Ok(())
     }
+}
+
+impl Turn for Session<'_> {
+    fn context(&self) -> &Context {
+        &self.stage.context
+    }
+
+    fn full(&self) -> Option<&str> {
+        self.engine.full()
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
+        self.engine.hand_over()
+    }
+
+    /// Publishes what changed, once the emission before is acknowledged: one at most is on its way.
+    fn emit(&mut self) -> Result<()> {
+        let started = self.stage.context.clock.elapsed();
+        self.acknowledge()?;
+        let has_sent = self.engine.emit(&self.writer)?;
+        self.has_published(has_sent);
+        // Under load, windows are published less often rather than at the cost of reading.
+        let cost = self.emitted_at.saturating_sub(started);
+        self.emit_every =
+            (cost * EMIT_PAUSE).clamp(self.stage.batch_interval, EMIT_EVERY_MAX.max(self.stage.batch_interval));
+        Ok(())
+    }
 
     /// Saves a snapshot, once everything published is acknowledged: the positions in it say that it is.
     fn save(&mut self) -> Result<()> {
@@ -383,6 +360,28 @@ impl<'a> Session<'a> {
         self.adopted.saved(&self.stage.snapshots)?;
         self.saved_at = self.stage.context.clock.elapsed();
         self.engine.is_saved = true;
+        Ok(())
+    }
+
+    fn is_save_due(&self) -> bool {
+        let since = self.stage.context.clock.elapsed().saturating_sub(self.saved_at);
+        !self.engine.is_saved && since >= self.stage.checkpoint_interval
+    }
+
+    fn has_caught_up(&self) -> bool {
+        self.takeover.as_ref().is_some_and(|takeover| takeover.is_due(self.stage, &self.engine))
+    }
+
+    fn announce(&mut self) -> Result<()> {
+        let Some(takeover) = &mut self.takeover else { return Ok(()) };
+        takeover.announce(self.stage, &self.engine, &self.reader)
+    }
+
+    fn retire(&mut self) -> Result<()> {
+        let Some(takeover) = &mut self.takeover else { return Ok(()) };
+        if takeover.retire(self.stage, &mut self.engine.queries)? {
+            self.engine.is_saved = false;
+        }
         Ok(())
     }
 }

@@ -22,11 +22,25 @@ struct Deletes {
 }
 
 impl SessionAggregation {
-    /// Publishes sessions that are closed and, with `emit: changes`, those that changed. `drain` publishes the latter in any case.
-    pub(crate) fn emit(&mut self, drain: bool, empty: Emission, metrics: &mut Metrics) -> Result<Emission, Cause> {
+    /// Publishes sessions that are closed and, with `emit: changes`, those that changed. `drain` publishes the latter in any case. What is left
+    /// for the next call isn't empty.
+    pub(crate) fn emit(&mut self, drain: bool, empty: &Emission, metrics: &mut Metrics) -> Result<Emission, Cause> {
+        let publishes_changed = drain || self.plan.emit == Emit::Changes;
+        loop {
+            let has_more = self.recall_due(publishes_changed)?;
+            let emission = self.publish(publishes_changed, empty.clone(), metrics)?;
+            self.make_room(0)?;
+            if !emission.is_empty() || !has_more {
+                return Ok(emission);
+            }
+        }
+    }
+
+    /// Publishes those that are in memory.
+    fn publish(&mut self, publishes_changed: bool, empty: Emission, metrics: &mut Metrics) -> Result<Emission, Cause> {
         let closed = self.closed();
         let mut numbers = closed.clone();
-        if drain || self.plan.emit == Emit::Changes {
+        if publishes_changed {
             let changed = std::mem::take(&mut self.table.changed);
             let is_open = |number: &u32| {
                 let session = &self.table.sessions[*number as usize];

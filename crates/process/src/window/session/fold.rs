@@ -8,6 +8,7 @@ use sql::SessionWindow;
 use super::batch::{Run, Runs};
 use super::table::{SESSION_BYTES, Session, SessionTable};
 use crate::accumulator::Accumulator;
+use crate::cold::ColdKeys;
 use crate::error::Cause;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
@@ -26,16 +27,20 @@ pub(crate) struct SessionAggregation {
     pub(super) watermark_us: Option<i64>,
     /// Whether rows may come that were folded, and published, before the last restart.
     pub(super) is_replaying: bool,
-    scratch: Scratch,
+    /// Where keys go that don't fit into memory; without it a batch that doesn't fit is refused.
+    pub(super) cold: Option<ColdKeys>,
+    /// Sessions that are there.
+    pub(super) cold_sessions: usize,
+    pub(super) scratch: Scratch,
 }
 
 /// Buffers and the aggregates of one batch, reused from batch to batch.
 #[derive(Debug)]
-struct Scratch {
+pub(super) struct Scratch {
     /// All rows are in one pane.
     panes: Vec<i64>,
-    keys: Keys,
-    groups: BatchGroups,
+    pub(super) keys: Keys,
+    pub(super) groups: BatchGroups,
     runs: Runs,
     partials: Vec<Box<dyn Accumulator>>,
 }
@@ -52,8 +57,17 @@ impl SessionAggregation {
             runs: Runs::default(),
             partials: plan.accumulators()?,
         };
-        let table = SessionTable::new(plan.accumulators()?, plan.accumulators()?);
-        Ok(Self { plan, gap_us: window.gap_us, table, watermark_us: None, is_replaying: false, scratch })
+        let table = plan.sessions()?;
+        Ok(Self {
+            plan,
+            gap_us: window.gap_us,
+            table,
+            watermark_us: None,
+            is_replaying: false,
+            cold: None,
+            cold_sessions: 0,
+            scratch,
+        })
     }
 
     /// Folds rows into their sessions; before the first change it is known that none is late and that there is room.
@@ -78,7 +92,12 @@ impl SessionAggregation {
         runs.cut(groups, times, self.gap_us);
         let places = Places::of(&rows, partition, times);
         self.plan.fold_batch(&rows, &places, &runs.of_row, runs.runs.len(), partials)?;
-        self.refuse_overflow(bytes_max)?;
+        let needed = self.needed();
+        match &self.cold {
+            Some(_) => self.make_room(needed)?,
+            None => self.refuse_overflow(needed, bytes_max)?,
+        }
+        self.recall_keys()?;
         for number in 0..self.scratch.runs.runs.len() {
             self.fold_run(number, times)?;
         }
@@ -99,13 +118,18 @@ impl SessionAggregation {
         Err(Cause::Late { partition, offset, window_start_us: time_us, window_end_us, watermark_us: least })
     }
 
-    /// Refuses the batch if it might not fit: each of its runs may be a session of its own.
-    fn refuse_overflow(&self, bytes_max: usize) -> Result<(), Cause> {
+    /// Bytes that the batch may take: each of its runs may be a session of its own.
+    fn needed(&self) -> usize {
         let Scratch { keys, groups, runs, partials, .. } = &self.scratch;
         let key_bytes = |run: &Run| keys.get(groups.first_row(run.group)).map_or(0, <[u8]>::len);
         let of_runs = runs.runs.iter().map(|run| group_bytes_max(key_bytes(run) + SESSION_BYTES, partials));
         let values: usize = partials.iter().map(|partial| partial.heap_bytes()).sum();
-        let bytes = self.table.bytes() + of_runs.sum::<usize>() + values;
+        of_runs.sum::<usize>() + values
+    }
+
+    /// Refuses the batch if it might not fit.
+    fn refuse_overflow(&self, needed: usize, bytes_max: usize) -> Result<(), Cause> {
+        let bytes = self.table.bytes() + needed;
         if bytes > bytes_max { Err(Cause::StateFull { bytes, bytes_max }) } else { Ok(()) }
     }
 
@@ -115,6 +139,7 @@ impl SessionAggregation {
         let replayed = if self.is_replaying { runs.times(&run, times) } else { Vec::new() };
         let row = groups.first_row(run.group);
         let key = self.table.key(keys.hashes[row], keys.get(row))?;
+        self.table.is_hot[key as usize] = true;
         // Sessions of a key lie further apart than the gap, so those that the run touches follow one another.
         let (of_key, gap_us) = (&self.table.of_key[key as usize], self.gap_us);
         let session = |number: &u32| &self.table.sessions[*number as usize];
@@ -165,10 +190,7 @@ impl SessionAggregation {
         let held: Vec<u32> = self.table.by_last.iter().map(|(_, number)| *number).collect();
         for number in held {
             if !self.table.sessions[number as usize].replayed.is_empty() {
-                self.table.update(number, |session| {
-                    let replayed = std::mem::take(&mut session.replayed);
-                    session.standing.extend(replayed);
-                });
+                self.table.update(number, Session::settle_replayed);
             }
         }
     }
@@ -178,6 +200,7 @@ impl SessionAggregation {
         let Scratch { panes, keys, groups, runs, partials } = &self.scratch;
         let partials: usize = partials.iter().map(|each| each.bytes()).sum();
         self.table.bytes()
+            + self.cold.as_ref().map_or(0, ColdKeys::memory_bytes)
             + panes.capacity() * size_of::<i64>()
             + keys.bytes()
             + groups.bytes()
@@ -187,6 +210,11 @@ impl SessionAggregation {
 
     /// Sessions held.
     pub(crate) fn held(&self) -> u64 {
-        self.table.by_last.len() as u64
+        (self.table.by_last.len() + self.cold_sessions) as u64
+    }
+
+    /// Sessions that are on the disk, and the bytes of its files.
+    pub(crate) fn spilled(&self) -> (u64, u64) {
+        (self.cold_sessions as u64, self.cold.as_ref().map_or(0, ColdKeys::disk_bytes))
     }
 }

@@ -12,6 +12,7 @@ mod batch;
 mod emit;
 mod fold;
 mod snapshot;
+mod spill;
 mod table;
 
 pub(crate) use fold::SessionAggregation;

@@ -7,43 +7,66 @@ use super::fold::SessionAggregation;
 use super::table::{Session, SessionTable};
 use crate::error::Cause;
 
+/// Keys of a piece that comes from the disk.
+const PIECE_KEYS: usize = 4_096;
+/// The first version that has sessions in pieces.
+const PIECES: u32 = 6;
+
 impl SessionAggregation {
     /// Closes up the holes, so that the sessions are written as they are numbered.
     pub(crate) fn prepare_save(&mut self) -> Result<(), Cause> {
         self.table.compact(true, || self.plan.accumulators())
     }
 
+    /// Writes the state: the sessions in memory, and those on the disk a few at a time.
     pub(crate) fn save(&self, writer: &mut SnapshotWriter) -> Result<(), Cause> {
-        let sessions = &self.table.sessions;
         writer.optional_i64(self.watermark_us);
-        writer.i64s(&sessions.iter().map(|session| session.start_us).collect::<Vec<_>>());
-        writer.i64s(&sessions.iter().map(|session| session.last_us).collect::<Vec<_>>());
-        writer.u64s(&sessions.iter().map(|session| session.rows).collect::<Vec<_>>());
-        writer.bools(&sessions.iter().map(|session| session.is_changed).collect::<Vec<_>>());
-        let starts: [fn(&Session) -> &Vec<i64>; 2] = [|session| &session.standing, |session| &session.replayed];
-        for lists in starts {
-            writer.u64s(&sessions.iter().map(|session| lists(session).len() as u64).collect::<Vec<_>>());
-            writer.i64s(&sessions.iter().flat_map(lists).copied().collect::<Vec<_>>());
-        }
-        for column in self.plan.codec.decode(sessions.iter().map(|session| self.table.keys.get(session.key)))? {
+        writer.bool(true);
+        self.save_piece(&self.table, writer)?;
+        self.read_cold(PIECE_KEYS, |table| {
+            writer.bool(true);
+            self.save_piece(table, writer)
+        })?;
+        writer.bool(false);
+        Ok(())
+    }
+
+    /// Writes a table without holes.
+    fn save_piece(&self, table: &SessionTable, writer: &mut SnapshotWriter) -> Result<(), Cause> {
+        save_sessions(&table.sessions.iter().collect::<Vec<_>>(), writer);
+        for column in self.plan.codec.decode(table.sessions.iter().map(|session| table.keys.get(session.key)))? {
             writer.column(&column)?;
         }
-        for accumulator in &self.table.accumulators {
+        for accumulator in &table.accumulators {
             accumulator.save(writer)?;
         }
         Ok(())
     }
 
-    /// Replaces the state. On an error the state is as it was.
-    pub(crate) fn load(&mut self, reader: &mut SnapshotReader<'_>) -> Result<(), Cause> {
+    /// Replaces the state by one in this version of the layout. On an error the state isn't to be used.
+    pub(crate) fn load(&mut self, reader: &mut SnapshotReader<'_>, version: u32) -> Result<(), Cause> {
         let watermark_us = reader.optional_i64()?;
-        let (starts, lasts, rows) = (reader.i64s()?, reader.i64s()?, reader.u64s()?);
-        let changed = reader.bools()?;
-        let count = starts.len();
-        if lasts.len() != count || rows.len() != count || changed.len() != count {
-            return Err(invalid("their lists differ in length").into());
+        // The first piece was always there.
+        let mut follows = version < PIECES || reader.bool()?;
+        self.table = self.plan.sessions()?;
+        self.is_replaying = true;
+        while follows {
+            let mut piece = self.load_piece(reader)?;
+            if self.table.by_last.is_empty() {
+                self.table = piece;
+            } else {
+                self.table.take_in(&mut piece, |_| true)?;
+            }
+            self.make_room(0)?;
+            follows = version >= PIECES && reader.bool()?;
         }
-        let (mut standing, mut replayed) = (lists(reader, count)?.into_iter(), lists(reader, count)?.into_iter());
+        self.watermark_us = watermark_us;
+        Ok(())
+    }
+
+    fn load_piece(&self, reader: &mut SnapshotReader<'_>) -> Result<SessionTable, Cause> {
+        let sessions = load_sessions(reader)?;
+        let count = sessions.len();
         let columns: Result<Vec<_>, CodecError> =
             self.plan.codec.types().iter().map(|kind| reader.column(kind)).collect();
         let columns = columns?;
@@ -52,19 +75,9 @@ impl SessionAggregation {
         }
         let mut keys = self.plan.codec.keys();
         self.plan.codec.encode(&columns, count, &mut keys)?;
-        let mut table = SessionTable::new(self.plan.accumulators()?, self.plan.accumulators()?);
-        for row in 0..count {
+        let mut table = self.plan.sessions()?;
+        for (row, session) in sessions.into_iter().enumerate() {
             let key = table.key(keys.hashes[row], keys.get(row))?;
-            let session = Session {
-                key,
-                start_us: starts[row],
-                last_us: lasts[row],
-                rows: rows[row],
-                is_held: true,
-                is_changed: changed[row],
-                standing: standing.next().unwrap_or_default(),
-                replayed: replayed.next().unwrap_or_default(),
-            };
             let of_key = &table.of_key[key as usize];
             let known = |number: &u32| &table.sessions[*number as usize];
             let at = of_key.partition_point(|number| known(number).start_us < session.start_us);
@@ -74,17 +87,52 @@ impl SessionAggregation {
             if session.last_us < session.start_us || overlaps {
                 return Err(invalid("sessions of a key overlap").into());
             }
-            let number = table.insert(at, session)?;
-            if changed[row] {
+            let is_changed = session.is_changed;
+            let number = table.insert(at, Session { key, ..session })?;
+            if is_changed {
                 table.changed.push(number);
             }
         }
         for accumulator in &mut table.accumulators {
             accumulator.load(reader, count)?;
         }
-        (self.watermark_us, self.table) = (watermark_us, table);
-        Ok(())
+        Ok(table)
     }
+}
+
+/// Writes what is known of sessions besides their keys and aggregates.
+pub(super) fn save_sessions(sessions: &[&Session], writer: &mut SnapshotWriter) {
+    writer.i64s(&sessions.iter().map(|session| session.start_us).collect::<Vec<_>>());
+    writer.i64s(&sessions.iter().map(|session| session.last_us).collect::<Vec<_>>());
+    writer.u64s(&sessions.iter().map(|session| session.rows).collect::<Vec<_>>());
+    writer.bools(&sessions.iter().map(|session| session.is_changed).collect::<Vec<_>>());
+    let starts: [fn(&Session) -> &Vec<i64>; 2] = [|session| &session.standing, |session| &session.replayed];
+    for lists in starts {
+        writer.u64s(&sessions.iter().map(|session| lists(session).len() as u64).collect::<Vec<_>>());
+        writer.i64s(&sessions.iter().flat_map(|session| lists(session)).copied().collect::<Vec<_>>());
+    }
+}
+
+/// What [`save_sessions`] has written, without keys.
+pub(super) fn load_sessions(reader: &mut SnapshotReader<'_>) -> Result<Vec<Session>, CodecError> {
+    let (starts, lasts, rows) = (reader.i64s()?, reader.i64s()?, reader.u64s()?);
+    let changed = reader.bools()?;
+    let count = starts.len();
+    if lasts.len() != count || rows.len() != count || changed.len() != count {
+        return Err(invalid("their lists differ in length"));
+    }
+    let (mut standing, mut replayed) = (lists(reader, count)?.into_iter(), lists(reader, count)?.into_iter());
+    let session = |at: usize| Session {
+        key: 0,
+        start_us: starts[at],
+        last_us: lasts[at],
+        rows: rows[at],
+        is_held: true,
+        is_changed: changed[at],
+        standing: standing.next().unwrap_or_default(),
+        replayed: replayed.next().unwrap_or_default(),
+    };
+    Ok((0..count).map(session).collect())
 }
 
 /// A list of times for each session.

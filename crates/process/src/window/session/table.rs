@@ -34,6 +34,12 @@ impl Session {
         (self.standing.capacity() + self.replayed.capacity()) * size_of::<i64>()
     }
 
+    /// Once all rows of before are there again, those of their times that aren't starts count as published.
+    pub(super) fn settle_replayed(&mut self) {
+        let replayed = std::mem::take(&mut self.replayed);
+        self.standing.extend(replayed);
+    }
+
     /// Takes over what is known of a session that is merged into this one.
     pub(super) fn absorb(&mut self, other: Self) {
         self.start_us = self.start_us.min(other.start_us);
@@ -49,9 +55,11 @@ impl Session {
 pub(super) struct SessionTable {
     pub(super) keys: KeyTable,
     /// Hash of each key.
-    hashes: Vec<u64>,
+    pub(super) hashes: Vec<u64>,
     /// Sessions of each key, ascending.
     pub(super) of_key: Vec<Vec<u32>>,
+    /// Whether rows of a key have come since keys were last moved to the disk.
+    pub(super) is_hot: Vec<bool>,
     pub(super) sessions: Vec<Session>,
     pub(super) accumulators: Vec<Box<dyn Accumulator>>,
     /// Sessions by the time of their last row.
@@ -59,7 +67,7 @@ pub(super) struct SessionTable {
     /// Sessions with rows that weren't published, each once. May name holes.
     pub(super) changed: Vec<u32>,
     /// One group, on the way from one session to another.
-    carrier: Vec<Box<dyn Accumulator>>,
+    pub(super) carrier: Vec<Box<dyn Accumulator>>,
     heap_bytes: usize,
 }
 
@@ -72,6 +80,7 @@ impl SessionTable {
             keys: KeyTable::default(),
             hashes: Vec::new(),
             of_key: Vec::new(),
+            is_hot: Vec::new(),
             sessions: Vec::new(),
             accumulators,
             by_last: BTreeSet::new(),
@@ -86,6 +95,7 @@ impl SessionTable {
         let number = self.keys.find_or_insert(hash, key)?;
         if number as usize == self.of_key.len() {
             self.of_key.push(Vec::new());
+            self.is_hot.push(false);
             self.hashes.push(hash);
         }
         Ok(number)
@@ -155,27 +165,43 @@ impl SessionTable {
         if !(pays || always && (holes > 0 || self.of_key.iter().any(Vec::is_empty))) {
             return Ok(());
         }
-        let mut table = Self::new(fresh()?, std::mem::take(&mut self.carrier));
-        let mut old: Vec<u32> = Vec::with_capacity(held);
-        for (key, numbers) in (0_u32..).zip(&self.of_key) {
+        self.keep(fresh()?, |_| true)
+    }
+
+    /// Keeps the sessions of these keys alone, in fresh accumulators, and closes up the holes.
+    pub(super) fn keep(&mut self, fresh: Vec<Box<dyn Accumulator>>, stays: impl Fn(u32) -> bool) -> Result<(), Cause> {
+        let mut table = Self::new(fresh, std::mem::take(&mut self.carrier));
+        table.take_in(self, stays)?;
+        *self = table;
+        Ok(())
+    }
+
+    /// Takes the sessions of these keys over from another table, of keys that have none here.
+    pub(super) fn take_in(&mut self, other: &mut Self, wanted: impl Fn(u32) -> bool) -> Result<(), Cause> {
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        for (key, numbers) in (0_u32..).zip(&other.of_key).filter(|(key, numbers)| !numbers.is_empty() && wanted(*key))
+        {
+            let own = self.key(other.hashes[key as usize], other.keys.get(key))?;
             for number in numbers {
-                let session = std::mem::take(&mut self.sessions[*number as usize]);
-                let new_key = table.key(self.hashes[key as usize], self.keys.get(key))?;
-                let at = table.of_key[new_key as usize].len();
-                let is_changed = session.is_changed;
-                let inserted = table.insert(at, Session { key: new_key, ..session })?;
-                if is_changed {
-                    table.changed.push(inserted);
-                }
+                let session = std::mem::take(&mut other.sessions[*number as usize]);
+                new.push(self.append(own, session)?);
                 old.push(*number);
             }
         }
-        let new: Vec<u32> = (0..).take(old.len()).collect();
-        for (accumulator, before) in table.accumulators.iter_mut().zip(&self.accumulators) {
+        for (accumulator, before) in self.accumulators.iter_mut().zip(&other.accumulators) {
             accumulator.merge(before.as_ref(), &old, &new)?;
         }
-        *self = table;
         Ok(())
+    }
+
+    /// Adds a session without aggregates after those of its key.
+    pub(super) fn append(&mut self, key: u32, session: Session) -> Result<u32, Cause> {
+        let (at, is_changed) = (self.of_key[key as usize].len(), session.is_changed);
+        let number = self.insert(at, Session { key, ..session })?;
+        if is_changed {
+            self.changed.push(number);
+        }
+        Ok(number)
     }
 
     /// Bytes held.
@@ -185,7 +211,7 @@ impl SessionTable {
         let by_last = 2 * self.by_last.len() * size_of::<(i64, u32)>();
         self.keys.bytes()
             + self.hashes.capacity() * size_of::<u64>()
-            + self.of_key.capacity() * size_of::<Vec<u32>>()
+            + self.of_key.capacity() * (size_of::<Vec<u32>>() + size_of::<bool>())
             + self.sessions.capacity() * (size_of::<Session>() + size_of::<u32>())
             + self.changed.capacity() * size_of::<u32>()
             + by_last

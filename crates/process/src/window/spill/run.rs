@@ -17,7 +17,7 @@ const CHUNK_GROUPS_MAX: usize = 128;
 const CHUNK_BYTES: usize = 8 * 1024;
 
 /// Where a few groups lie.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Place {
     first_hash: u64,
     blob: Blob,
@@ -26,7 +26,7 @@ struct Place {
 }
 
 /// Groups on the disk. Several runs are in one file, which goes with the last of them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::window) struct ColdRun {
     file: Arc<BlobFile>,
     places: Vec<Place>,

@@ -1,0 +1,98 @@
+//! Waiting rows out and in: those in memory, and those on the disk a few keys at a time.
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use state::{CodecError, SnapshotReader, SnapshotWriter};
+
+use super::join::{Input, StreamJoin, gather};
+use super::side::{At, Kept, Side};
+use crate::error::Cause;
+use crate::keys::KeyCodec;
+
+/// The first version that has rows in pieces, with their numbers.
+const PIECES: u32 = 6;
+
+impl StreamJoin {
+    pub(crate) fn save(&self, writer: &mut SnapshotWriter) -> Result<(), Cause> {
+        writer.optional_i64(self.watermark_us);
+        writer.bool(true);
+        for input in [&self.left, &self.right] {
+            save_side(&input.side, &input.schema, writer)?;
+        }
+        self.read_cold(|left, right| {
+            writer.bool(true);
+            save_side(left, &self.left.schema, writer)?;
+            save_side(right, &self.right.schema, writer)
+        })?;
+        writer.bool(false);
+        let alone = arrow_select::concat::concat_batches(&self.left.schema, &self.partnerless)?;
+        for column in alone.columns() {
+            writer.column(column)?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the state by one in this version of the layout. On an error the state isn't to be used.
+    pub(crate) fn load(&mut self, reader: &mut SnapshotReader<'_>, version: u32) -> Result<(), Cause> {
+        self.watermark_us = reader.optional_i64()?;
+        (self.left.side, self.right.side, self.next_number) = (Side::default(), Side::default(), 0);
+        // The first piece was always there.
+        let mut follows = version < PIECES || reader.bool()?;
+        while follows {
+            let Self { left, right, codec, next_number, .. } = self;
+            for input in [left, right] {
+                load_side(input, codec, reader, version, next_number)?;
+            }
+            self.make_room(0)?;
+            follows = version >= PIECES && reader.bool()?;
+        }
+        let alone = read(reader, &self.left.schema)?;
+        self.partnerless = if alone.num_rows() > 0 { vec![alone] } else { Vec::new() };
+        Ok(())
+    }
+}
+
+fn save_side(side: &Side, schema: &SchemaRef, writer: &mut SnapshotWriter) -> Result<(), Cause> {
+    let kept: Vec<&Kept> = side.all().collect();
+    writer.bools(&kept.iter().map(|kept| kept.is_matched).collect::<Vec<_>>());
+    writer.u64s(&kept.iter().map(|kept| kept.number).collect::<Vec<_>>());
+    for column in gather(side, schema, kept.iter().map(|kept| Some(kept.at)))? {
+        writer.column(&column)?;
+    }
+    Ok(())
+}
+
+fn load_side(
+    input: &mut Input,
+    codec: &KeyCodec,
+    reader: &mut SnapshotReader<'_>,
+    version: u32,
+    next_number: &mut u64,
+) -> Result<(), Cause> {
+    let matched = reader.bools()?;
+    let numbers = if version < PIECES { (*next_number..).take(matched.len()).collect() } else { reader.u64s()? };
+    let batch = read(reader, &input.schema)?;
+    let (rows, _) = input.split(&batch, codec)?;
+    let lengths = [matched.len(), numbers.len(), rows.batch.num_rows()];
+    if lengths.iter().any(|length| *length != batch.num_rows()) {
+        let reason = "its rows and what is known of them differ in number".to_owned();
+        return Err(CodecError::Invalid { what: "join", reason }.into());
+    }
+    if batch.num_rows() == 0 {
+        return Ok(());
+    }
+    *next_number = numbers.iter().map(|number| number + 1).fold(*next_number, u64::max);
+    let batch = input.side.keep_batch(&batch);
+    for (((row, time_us), is_matched), number) in (0_u32..).zip(&rows.times_us).zip(matched).zip(numbers) {
+        let key = rows.keys.get(row as usize).unwrap_or_default();
+        let hash = rows.keys.hashes.get(row as usize).copied().unwrap_or(0);
+        input.side.insert(hash, key, Kept { time_us: *time_us, number, at: At { batch, row }, is_matched });
+    }
+    Ok(())
+}
+
+fn read(reader: &mut SnapshotReader<'_>, schema: &SchemaRef) -> Result<RecordBatch, Cause> {
+    let columns: Result<Vec<_>, CodecError> =
+        schema.fields().iter().map(|field| reader.column(field.data_type())).collect();
+    Ok(RecordBatch::try_new(schema.clone(), columns?)?)
+}
