@@ -255,11 +255,14 @@ impl QueryOperator {
 
     /// Names of the parts that the last snapshot is made of: taken or restored.
     pub fn part_names(&self) -> Vec<String> {
-        match &self.results {
+        let mut names: Vec<String> = match &self.results {
             Results::Windows(windows) => windows.part_names().cloned().collect(),
             Results::Chained(windows) => windows.part_names().cloned().collect(),
-            Results::Rows(_) | Results::Sessions(_) => Vec::new(),
-        }
+            Results::Sessions(sessions) => sessions.part_names().collect(),
+            Results::Rows(_) => Vec::new(),
+        };
+        names.extend(self.rows.iter().filter_map(RowPipeline::stream_join).flat_map(StreamJoin::part_names));
+        names
     }
 
     /// Has the next snapshot name no part of those before, such as when they are kept elsewhere.
@@ -267,8 +270,10 @@ impl QueryOperator {
         match &mut self.results {
             Results::Windows(windows) => windows.forget_parts(),
             Results::Chained(windows) => windows.forget_parts(),
-            Results::Rows(_) | Results::Sessions(_) => {}
+            Results::Sessions(sessions) => sessions.forget_parts(),
+            Results::Rows(_) => {}
         }
+        self.rows.iter_mut().filter_map(RowPipeline::stream_join_mut).for_each(StreamJoin::forget_parts);
     }
 
     fn save(&mut self, writer: &mut SnapshotWriter, parts: Option<&dyn PartStore>) -> Result<()> {
@@ -286,13 +291,13 @@ impl QueryOperator {
                     inner.text(&name);
                     inner.u64(version);
                 }
-                for join in self.rows.iter().filter_map(RowPipeline::stream_join) {
-                    join.save(inner)?;
+                for join in self.rows.iter_mut().filter_map(RowPipeline::stream_join_mut) {
+                    join.save(inner, parts)?;
                 }
                 match &mut self.results {
                     Results::Rows(projection) => projection.save(inner),
                     Results::Windows(windows) => windows.save(inner, parts),
-                    Results::Sessions(sessions) => sessions.save(inner),
+                    Results::Sessions(sessions) => sessions.save(inner, parts),
                     Results::Chained(windows) => windows.save(inner, parts),
                 }
             },
@@ -330,12 +335,12 @@ impl QueryOperator {
                     references.insert(inner.text()?.to_owned(), inner.u64()?);
                 }
                 for join in rows.iter_mut().filter_map(RowPipeline::stream_join_mut) {
-                    join.load(inner, version)?;
+                    join.load(inner, version, parts)?;
                 }
                 match results {
                     Results::Rows(projection) => projection.load(inner)?,
                     Results::Windows(windows) => windows.load(inner, version, parts)?,
-                    Results::Sessions(sessions) => sessions.load(inner, version)?,
+                    Results::Sessions(sessions) => sessions.load(inner, version, parts)?,
                     Results::Chained(windows) => windows.load(inner, version, parts)?,
                 }
                 Ok::<_, Cause>(references)

@@ -434,3 +434,57 @@ fn snapshots_hold_what_has_changed_and_a_share_of_the_rest() {
         assert_eq!(tables[0], tables[1]);
     }
 }
+
+/// What is on the disk of keys is kept in parts once; a snapshot says which of them came back since.
+#[test]
+fn snapshots_of_keys_hold_what_is_in_memory_and_what_is_new_on_the_disk() {
+    let sessions = "--! emit: final\nSELECT account, count(*) AS n, max(merchant) AS m FROM payments GROUP BY session_window(event_time, '1 hour'), account";
+    let pairs = "--! emit: final\nSELECT p.account, p.quantity AS paid, l.quantity AS tried FROM payments p LEFT JOIN logins l \
+         ON p.account = l.account AND l.event_time >= p.event_time - INTERVAL '1 hour' AND l.event_time <= p.event_time + INTERVAL '1 hour'";
+    for text in [sessions, pairs] {
+        let parts = MemoryParts::default();
+        let mut operator = operator_with(text, options(200_000));
+        let row = |number: i64| payment(number % 3_000, &format!("account {number}"), 1, 1);
+        let mut offset = 0_i64;
+        let mut push = |operators: &mut [&mut QueryOperator], numbers: &[i64]| {
+            let rows: Vec<_> = numbers.iter().map(|number| row(*number)).collect();
+            let offsets: Vec<i64> = (offset..).take(rows.len()).collect();
+            offset += rows.len() as i64;
+            for operator in operators {
+                operator
+                    .push(&batch(&rows), &Source { stream: "payments", partition: 0, raw_offsets: &offsets })
+                    .unwrap();
+            }
+        };
+        for begin in 0..40 {
+            push(&mut [&mut operator], &(begin * 500..begin * 500 + 500).collect::<Vec<_>>());
+        }
+        let mut snapshot = save_in_parts(&mut operator, &parts);
+        let whole = parts.byte_len();
+        assert!(whole > 500_000 && snapshot.len() < whole / 2, "{} bytes, and {whole} in parts", snapshot.len());
+        let mut added = 0;
+        for round in 0..10 {
+            push(&mut [&mut operator], &(round * 7..round * 7 + 10).collect::<Vec<_>>());
+            let before = parts.byte_len();
+            snapshot = save_in_parts(&mut operator, &parts);
+            added += parts.byte_len() - before;
+        }
+        assert!(added < 2 * whole, "{added} of {whole} in ten snapshots");
+
+        let mut restored = operator_with(text, options(200_000));
+        restore_from_parts(&mut restored, &snapshot, &parts);
+        restored.set_replaying(false);
+        assert!(restored.metrics().groups_spilled > 10_000, "{:?}", restored.metrics());
+        assert_eq!(restored.metrics().groups_open, operator.metrics().groups_open);
+        let mut tables = Vec::new();
+        push(&mut [&mut operator, &mut restored], &[5, 19_999]);
+        for operator in [&mut operator, &mut restored] {
+            operator.advance(20_000 * SECOND).unwrap();
+            let mut table = Table::default();
+            apply(operator, &mut table, false);
+            tables.push(table);
+        }
+        assert!(tables[0].rows.len() >= 20_000, "{}", tables[0].rows.len());
+        assert_eq!(tables[0], tables[1]);
+    }
+}

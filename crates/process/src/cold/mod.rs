@@ -9,15 +9,18 @@
 //! | `chunk` | what there is of a few keys as bytes |
 //! | `run` | what was written at one time, in the order of the keys' hashes |
 //! | `merge` | runs, and memory, gone through together in that order |
+//! | `parts` | snapshots in parts |
 //! | `rows` | rows as bytes |
 //! | `store` | the runs of an operator: what goes, what comes back |
 
 mod chunk;
 mod merge;
+mod parts;
 mod rows;
 mod run;
 mod store;
 
 pub(crate) use chunk::{Chunk, Entry};
+pub(crate) use parts::{Part, read_parts};
 pub(crate) use rows::RowCodec;
 pub(crate) use store::ColdKeys;

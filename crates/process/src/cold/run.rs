@@ -18,6 +18,9 @@ const CHUNK_BYTES: usize = 8 * 1024;
 /// What comes due is brought back this share of a run's time ahead: its chunks are then read about as often, and not for each of their keys.
 const AHEAD_SHARE: u64 = 16;
 
+/// Chunks whose keys are in one part of a snapshot.
+const PART_CHUNKS: usize = 256;
+
 /// Where a few keys lie.
 #[derive(Debug)]
 struct Place {
@@ -43,6 +46,8 @@ pub(super) struct Run {
     ahead_us: i64,
     /// Chunks that may have marked keys, with all of these marks.
     marked: Vec<(u32, u8)>,
+    /// Names of the parts of snapshots that have its keys, also those that were brought back since, in order. Empty before the first snapshot.
+    parts: Vec<String>,
 }
 
 /// Room for a chunk that is read.
@@ -92,6 +97,7 @@ impl Run {
             due,
             ahead_us: i64::try_from(span_us / AHEAD_SHARE).unwrap_or(i64::MAX),
             marked,
+            parts: Vec::new(),
         })
     }
 
@@ -109,16 +115,13 @@ impl Run {
 
     /// Whether a key of a chunk was brought back.
     pub(super) fn is_taken(&self, chunk: usize, at: usize) -> bool {
-        let number = self.number(chunk, at);
-        self.taken.get(number / 64).is_some_and(|bits| bits >> (number % 64) & 1 == 1)
+        is_set(&self.taken, self.number(chunk, at))
     }
 
     fn take(&mut self, chunk: usize, at: usize) {
         let number = self.number(chunk, at);
-        if let Some(bits) = self.taken.get_mut(number / 64) {
-            *bits |= 1 << (number % 64);
-            self.live -= 1;
-        }
+        set(&mut self.taken, number);
+        self.live -= 1;
     }
 
     /// Looks keys up and crosses out what is found. `wanted` has the hash and the number of each, ascending by hash, and `key` gives the key
@@ -229,6 +232,42 @@ impl Run {
         Ok(())
     }
 
+    /// Keeps its keys in parts, if they aren't: `keep` gives the name of one. What was brought back is in them too.
+    pub(super) fn keep_parts(
+        &mut self,
+        scratch: &mut Scratch,
+        keep: &mut dyn FnMut(&Chunk) -> Result<String, Cause>,
+    ) -> Result<(), Cause> {
+        let mut part = Chunk::default();
+        for first in (self.parts.len() * PART_CHUNKS..self.places.len()).step_by(PART_CHUNKS) {
+            part.clear();
+            for index in first..self.places.len().min(first + PART_CHUNKS) {
+                self.load(index, &mut scratch.chunk, &mut scratch.buffer)?;
+                scratch.chunk.entries().for_each(|entry| part.push(entry));
+            }
+            self.parts.push(keep(&part)?);
+        }
+        Ok(())
+    }
+
+    /// Each part with the places of its keys that were brought back, as bits.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (&str, Vec<u64>)> {
+        self.parts.iter().enumerate().map(|(number, name)| {
+            let first = |chunk: usize| self.places.get(chunk).map_or(self.keys, |place| place.first);
+            let (from, to) = (first(number * PART_CHUNKS), first((number + 1) * PART_CHUNKS));
+            let mut taken = vec![0; (to - from).div_ceil(64)];
+            for at in (from..to).filter(|at| is_set(&self.taken, *at)) {
+                set(&mut taken, at - from);
+            }
+            (name.as_str(), taken)
+        })
+    }
+
+    /// Has the next snapshot name no part of those before.
+    pub(super) fn forget_parts(&mut self) {
+        self.parts.clear();
+    }
+
     /// Gives up the memory that tells most searches apart from the disk.
     pub(super) fn forget_fingerprints(&mut self) {
         self.fingerprints = None;
@@ -254,5 +293,16 @@ impl Run {
 
     pub(super) fn disk_bytes(&self) -> u64 {
         self.file.disk_bytes()
+    }
+}
+
+/// Whether a bit is set.
+pub(super) fn is_set(bits: &[u64], at: usize) -> bool {
+    bits.get(at / 64).is_some_and(|bits| bits >> (at % 64) & 1 == 1)
+}
+
+fn set(bits: &mut [u64], at: usize) {
+    if let Some(bits) = bits.get_mut(at / 64) {
+        *bits |= 1 << (at % 64);
     }
 }

@@ -10,8 +10,8 @@ use crate::options::Spill;
 #[derive(Debug)]
 pub(crate) struct ColdKeys {
     spill: Spill,
-    runs: Vec<Run>,
-    scratch: Scratch,
+    pub(super) runs: Vec<Run>,
+    pub(super) scratch: Scratch,
 }
 
 impl ColdKeys {

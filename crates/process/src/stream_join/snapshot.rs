@@ -1,30 +1,40 @@
 //! Waiting rows out and in: those in memory, and those on the disk a few keys at a time.
 
-use arrow_array::RecordBatch;
+use arrow_array::{BooleanArray, RecordBatch};
 use arrow_schema::SchemaRef;
-use state::{CodecError, SnapshotReader, SnapshotWriter};
+use state::{CodecError, PartStore, SnapshotReader, SnapshotWriter};
 
 use super::join::{Input, StreamJoin, gather};
 use super::side::{At, Kept, Side};
+use crate::cold::{Part, read_parts};
 use crate::error::Cause;
 use crate::keys::KeyCodec;
 
 /// The first version that has rows in pieces, with their numbers.
 const PIECES: u32 = 6;
+/// The first version that has keys in parts.
+const PARTS: u32 = 7;
 
 impl StreamJoin {
-    pub(crate) fn save(&self, writer: &mut SnapshotWriter) -> Result<(), Cause> {
+    /// Writes the state: the rows in memory, and those on the disk, which go to parts if there is a place for them.
+    pub(crate) fn save(&mut self, writer: &mut SnapshotWriter, parts: Option<&dyn PartStore>) -> Result<(), Cause> {
         writer.optional_i64(self.watermark_us);
         writer.bool(true);
         for input in [&self.left, &self.right] {
             save_side(&input.side, &input.schema, writer)?;
         }
-        self.read_cold(|left, right| {
-            writer.bool(true);
-            save_side(left, &self.left.schema, writer)?;
-            save_side(right, &self.right.schema, writer)
-        })?;
+        if parts.is_none() {
+            self.read_cold(|left, right| {
+                writer.bool(true);
+                save_side(left, &self.left.schema, writer)?;
+                save_side(right, &self.right.schema, writer)
+            })?;
+        }
         writer.bool(false);
+        match (&mut self.cold, parts) {
+            (Some(cold), Some(parts)) => cold.save_parts(writer, parts)?,
+            _ => writer.u64(0),
+        }
         let alone = arrow_select::concat::concat_batches(&self.left.schema, &self.partnerless)?;
         for column in alone.columns() {
             writer.column(column)?;
@@ -33,7 +43,12 @@ impl StreamJoin {
     }
 
     /// Replaces the state by one in this version of the layout. On an error the state isn't to be used.
-    pub(crate) fn load(&mut self, reader: &mut SnapshotReader<'_>, version: u32) -> Result<(), Cause> {
+    pub(crate) fn load(
+        &mut self,
+        reader: &mut SnapshotReader<'_>,
+        version: u32,
+        parts: Option<&dyn PartStore>,
+    ) -> Result<(), Cause> {
         self.watermark_us = reader.optional_i64()?;
         (self.left.side, self.right.side, self.next_number) = (Side::default(), Side::default(), 0);
         // The first piece was always there.
@@ -45,6 +60,17 @@ impl StreamJoin {
             }
             self.make_room(0)?;
             follows = version >= PIECES && reader.bool()?;
+        }
+        if version >= PARTS {
+            read_parts(reader, parts, |part, bytes| {
+                let mut reader = SnapshotReader::values(bytes);
+                let Self { left, right, codec, next_number, .. } = self;
+                for input in [left, right] {
+                    load_part(input, codec, &mut reader, part, next_number)?;
+                }
+                reader.finish()?;
+                self.make_room(0)
+            })?;
         }
         let alone = read(reader, &self.left.schema)?;
         self.partnerless = if alone.num_rows() > 0 { vec![alone] } else { Vec::new() };
@@ -72,23 +98,62 @@ fn load_side(
     let matched = reader.bools()?;
     let numbers = if version < PIECES { (*next_number..).take(matched.len()).collect() } else { reader.u64s()? };
     let batch = read(reader, &input.schema)?;
-    let (rows, _) = input.split(&batch, codec)?;
+    insert(input, codec, &batch, &matched, &numbers, next_number)
+}
+
+/// Takes in the rows of keys that are in a part still.
+fn load_part(
+    input: &mut Input,
+    codec: &KeyCodec,
+    reader: &mut SnapshotReader<'_>,
+    part: &Part,
+    next_number: &mut u64,
+) -> Result<(), Cause> {
+    let of_key = reader.u64s()?;
+    let is_there: Vec<bool> = of_key.iter().map(|at| usize::try_from(*at).is_ok_and(|at| !part.is_taken(at))).collect();
+    let (matched, numbers) = (reader.bools()?, reader.u64s()?);
+    let batch = read(reader, &input.schema)?;
+    if is_there.len() != batch.num_rows() {
+        return Err(invalid("its rows and their keys differ in number").into());
+    }
+    let there = || is_there.iter().copied();
+    let matched: Vec<bool> =
+        matched.into_iter().zip(there()).filter(|(_, is_there)| *is_there).map(|(it, _)| it).collect();
+    let numbers: Vec<u64> =
+        numbers.into_iter().zip(there()).filter(|(_, is_there)| *is_there).map(|(it, _)| it).collect();
+    let batch = crate::rows::keep(&batch, &BooleanArray::from(is_there))?;
+    insert(input, codec, &batch, &matched, &numbers, next_number)
+}
+
+fn insert(
+    input: &mut Input,
+    codec: &KeyCodec,
+    batch: &RecordBatch,
+    matched: &[bool],
+    numbers: &[u64],
+    next_number: &mut u64,
+) -> Result<(), Cause> {
+    let (rows, _) = input.split(batch, codec)?;
     let lengths = [matched.len(), numbers.len(), rows.batch.num_rows()];
     if lengths.iter().any(|length| *length != batch.num_rows()) {
-        let reason = "its rows and what is known of them differ in number".to_owned();
-        return Err(CodecError::Invalid { what: "join", reason }.into());
+        return Err(invalid("its rows and what is known of them differ in number").into());
     }
     if batch.num_rows() == 0 {
         return Ok(());
     }
     *next_number = numbers.iter().map(|number| number + 1).fold(*next_number, u64::max);
-    let batch = input.side.keep_batch(&batch);
+    let batch = input.side.keep_batch(batch);
     for (((row, time_us), is_matched), number) in (0_u32..).zip(&rows.times_us).zip(matched).zip(numbers) {
         let key = rows.keys.get(row as usize).unwrap_or_default();
         let hash = rows.keys.hashes.get(row as usize).copied().unwrap_or(0);
-        input.side.insert(hash, key, Kept { time_us: *time_us, number, at: At { batch, row }, is_matched });
+        let (at, is_matched) = (At { batch, row }, *is_matched);
+        input.side.insert(hash, key, Kept { time_us: *time_us, number: *number, at, is_matched });
     }
     Ok(())
+}
+
+fn invalid(reason: &str) -> CodecError {
+    CodecError::Invalid { what: "join", reason: reason.to_owned() }
 }
 
 fn read(reader: &mut SnapshotReader<'_>, schema: &SchemaRef) -> Result<RecordBatch, Cause> {

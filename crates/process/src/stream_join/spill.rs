@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use arrow_array::RecordBatch;
-use state::{SnapshotReader, SnapshotWriter};
+use state::{PartStore, SnapshotReader, SnapshotWriter};
 
 use super::join::{Input, StreamJoin, gather};
 use super::side::{At, Kept, Side};
@@ -42,6 +42,16 @@ impl StreamJoin {
             self.cold = Some(ColdRows { keys: ColdKeys::new(spill), left, right });
         }
         Ok(())
+    }
+
+    /// Names of the parts that the last snapshot is made of.
+    pub(crate) fn part_names(&self) -> impl Iterator<Item = String> {
+        self.cold.iter().flat_map(|cold| cold.keys.part_names())
+    }
+
+    /// Has the next snapshot name no part of those before.
+    pub(crate) fn forget_parts(&mut self) {
+        self.cold.iter_mut().for_each(|cold| cold.keys.forget_parts());
     }
 
     /// Keys that are on the disk, and the bytes of its files.
@@ -136,6 +146,27 @@ impl StreamJoin {
 }
 
 impl ColdRows {
+    /// Writes which parts have its keys, and keeps those that aren't in one yet.
+    pub(super) fn save_parts(&mut self, writer: &mut SnapshotWriter, parts: &dyn PartStore) -> Result<(), Cause> {
+        let codecs = [&self.left, &self.right];
+        self.keys.save_parts(writer, parts, |chunk, out| {
+            let (mut found, mut of_key) = (BothSides::default(), [Vec::new(), Vec::new()]);
+            for (at, entry) in (0_u64..).zip(chunk.entries()) {
+                parse(entry, &mut found)?;
+                of_key.iter_mut().zip(&found).for_each(|(of_key, found)| of_key.resize(found.len(), at));
+            }
+            for ((found, of_key), codec) in found.iter().zip(of_key).zip(codecs) {
+                out.u64s(&of_key);
+                out.bools(&found.iter().map(|found| found.kept.is_matched).collect::<Vec<_>>());
+                out.u64s(&found.iter().map(|found| found.kept.number).collect::<Vec<_>>());
+                for column in codec.decode(found.iter().map(|found| found.row.as_slice()))? {
+                    out.column(&column)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     fn bring(&self, found: BothSides, left: &mut Input, right: &mut Input) -> Result<(), Cause> {
         let [of_left, of_right] = found;
         for (found, codec, input) in [(of_left, &self.left, left), (of_right, &self.right, right)] {

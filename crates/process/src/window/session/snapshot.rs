@@ -1,16 +1,20 @@
 //! Sessions out and in. Holes aren't written.
 
 use arrow_array::Array as _;
-use state::{CodecError, SnapshotReader, SnapshotWriter};
+use state::{CodecError, PartStore, SnapshotReader, SnapshotWriter};
 
 use super::fold::SessionAggregation;
+use super::spill::adopt;
 use super::table::{Session, SessionTable};
+use crate::cold::{Chunk, Entry, Part, read_parts};
 use crate::error::Cause;
+use crate::window::plan::Plan;
 
 /// Keys of a piece that comes from the disk.
 const PIECE_KEYS: usize = 4_096;
-/// The first version that has sessions in pieces.
+/// The first version that has sessions in pieces, and the first that has keys in parts.
 const PIECES: u32 = 6;
+const PARTS: u32 = 7;
 
 impl SessionAggregation {
     /// Closes up the holes, so that the sessions are written as they are numbered.
@@ -18,17 +22,25 @@ impl SessionAggregation {
         self.table.compact(true, || self.plan.accumulators())
     }
 
-    /// Writes the state: the sessions in memory, and those on the disk a few at a time.
-    pub(crate) fn save(&self, writer: &mut SnapshotWriter) -> Result<(), Cause> {
+    /// Writes the state: the sessions in memory, and those on the disk, which go to parts if there is a place for them.
+    pub(crate) fn save(&mut self, writer: &mut SnapshotWriter, parts: Option<&dyn PartStore>) -> Result<(), Cause> {
         writer.optional_i64(self.watermark_us);
         writer.bool(true);
         self.save_piece(&self.table, writer)?;
-        self.read_cold(PIECE_KEYS, |table| {
-            writer.bool(true);
-            self.save_piece(table, writer)
-        })?;
+        if parts.is_none() {
+            self.read_cold(PIECE_KEYS, |table| {
+                writer.bool(true);
+                self.save_piece(table, writer)
+            })?;
+        }
         writer.bool(false);
-        Ok(())
+        match (&mut self.cold, parts) {
+            (Some(cold), Some(parts)) => cold.save_parts(writer, parts, |chunk, out| save_part(&self.plan, chunk, out)),
+            _ => {
+                writer.u64(0);
+                Ok(())
+            }
+        }
     }
 
     /// Writes a table without holes.
@@ -44,7 +56,12 @@ impl SessionAggregation {
     }
 
     /// Replaces the state by one in this version of the layout. On an error the state isn't to be used.
-    pub(crate) fn load(&mut self, reader: &mut SnapshotReader<'_>, version: u32) -> Result<(), Cause> {
+    pub(crate) fn load(
+        &mut self,
+        reader: &mut SnapshotReader<'_>,
+        version: u32,
+        parts: Option<&dyn PartStore>,
+    ) -> Result<(), Cause> {
         let watermark_us = reader.optional_i64()?;
         // The first piece was always there.
         let mut follows = version < PIECES || reader.bool()?;
@@ -60,8 +77,33 @@ impl SessionAggregation {
             self.make_room(0)?;
             follows = version >= PIECES && reader.bool()?;
         }
+        if version >= PARTS {
+            read_parts(reader, parts, |part, bytes| self.load_part(part, bytes))?;
+        }
         self.watermark_us = watermark_us;
         Ok(())
+    }
+
+    /// Takes in the keys of a part that are in it still.
+    fn load_part(&mut self, part: &Part, bytes: &[u8]) -> Result<(), Cause> {
+        let mut reader = SnapshotReader::values(bytes);
+        let count = reader.count(0)?;
+        let columns: Result<Vec<_>, CodecError> =
+            self.plan.codec.types().iter().map(|kind| reader.column(kind)).collect();
+        let mut keys = self.plan.codec.keys();
+        self.plan.codec.encode(&columns?, count, &mut keys)?;
+        for row in 0..count {
+            let value = reader.bytes()?;
+            if !part.is_taken(row) {
+                let entry = Entry { hash: keys.hashes[row], key: keys.get(row), due_us: 0, marks: 0, value };
+                adopt(&mut self.table, entry, true)?;
+            }
+            if row % PIECE_KEYS == 0 {
+                self.make_room(0)?;
+            }
+        }
+        self.make_room(0)?;
+        Ok(reader.finish()?)
     }
 
     fn load_piece(&self, reader: &mut SnapshotReader<'_>) -> Result<SessionTable, Cause> {
@@ -98,6 +140,16 @@ impl SessionAggregation {
         }
         Ok(table)
     }
+}
+
+/// Writes keys with their sessions.
+fn save_part(plan: &Plan, chunk: &Chunk, writer: &mut SnapshotWriter) -> Result<(), Cause> {
+    writer.u64(chunk.len() as u64);
+    for column in plan.codec.decode(chunk.entries().map(|entry| entry.key))? {
+        writer.column(&column)?;
+    }
+    chunk.entries().for_each(|entry| writer.bytes(entry.value));
+    Ok(())
 }
 
 /// Writes what is known of sessions besides their keys and aggregates.

@@ -23,6 +23,16 @@ impl SessionAggregation {
         self.cold = Some(ColdKeys::new(spill));
     }
 
+    /// Names of the parts that the last snapshot is made of.
+    pub(crate) fn part_names(&self) -> impl Iterator<Item = String> {
+        self.cold.iter().flat_map(ColdKeys::part_names)
+    }
+
+    /// Has the next snapshot name no part of those before.
+    pub(crate) fn forget_parts(&mut self) {
+        self.cold.iter_mut().for_each(ColdKeys::forget_parts);
+    }
+
     /// Makes room for so many bytes more where there is a disk: keys for which no rows have come since the last time go, or all if most have
     /// had some.
     pub(super) fn make_room(&mut self, needed: usize) -> Result<(), Cause> {
@@ -85,7 +95,8 @@ impl SessionAggregation {
                 Some(watermark_us) => cold.take_due(*watermark_us, &mut adopt)?,
                 None => false,
             };
-            if !is_due && !(wants_changed && cold.take_marked(marks, &mut adopt)?) {
+            let is_found = is_due || (wants_changed && cold.take_marked(marks, &mut adopt)?);
+            if !is_found {
                 return Ok(false);
             }
         }
@@ -149,7 +160,7 @@ fn write_key(
 }
 
 /// Takes in what was written of a key; gives the number of its sessions.
-fn adopt(table: &mut SessionTable, entry: Entry<'_>, is_replaying: bool) -> Result<usize, Cause> {
+pub(super) fn adopt(table: &mut SessionTable, entry: Entry<'_>, is_replaying: bool) -> Result<usize, Cause> {
     let mut reader = SnapshotReader::values(entry.value);
     let sessions = load_sessions(&mut reader)?;
     let key = table.key(entry.hash, entry.key)?;
