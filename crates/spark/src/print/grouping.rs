@@ -201,7 +201,7 @@ pub(super) fn results(
             format!("if({} {is_over} timestamp_micros({us}L), '1', '0')", name(WINDOW_END))
         }
         Read::Stream if is_once => "'1'".to_owned(),
-        Read::Batch { watermark_us: None } | Read::Stream => "'0'".to_owned(),
+        Read::Batch { watermark_us: None } | Read::Stream | Read::RealTime => "'0'".to_owned(),
     };
     let mut columns: Vec<(String, String)> =
         output.iter().map(|(name, value)| (name.clone(), value.to_spark())).collect();

@@ -29,7 +29,7 @@ use sql::spark::OWN_PREFIX;
 use sql::{Emit, Query};
 
 pub use records::record_rows;
-pub use sink::{Sink, as_rows, batch_write, stream_write};
+pub use sink::{Sink, StreamTrigger, as_rows, batch_write, stream_write};
 pub use source::{Input, Source, WriterSchema};
 
 use branches::Inputs;
@@ -51,6 +51,13 @@ pub enum Read {
     },
     /// Over what comes.
     Stream,
+    /// Over what comes, each record at once, in Spark's Real-Time Mode: for queries that [`can_be_real_time`].
+    RealTime,
+}
+
+/// Whether Spark's Real-Time Mode has all that the query needs: it keeps nothing between rows.
+pub fn can_be_real_time(query: &Query) -> bool {
+    query.aggregate.is_none() && query.branches.iter().all(|branch| branch.stream_join.is_none())
 }
 
 /// A version of a reference table.
@@ -156,6 +163,7 @@ pub fn print(
         }
         None => rows::results(rows, output),
     };
-    let output_mode = if is_published_once(query) { "append" } else { "update" };
+    // Real-Time Mode has no other; without groups it is the same.
+    let output_mode = if is_published_once(query) && *read != Read::RealTime { "append" } else { "update" };
     Ok(Printed { relation: sink::records(results, sink), output_mode })
 }

@@ -82,13 +82,22 @@ pub fn batch_write(printed: Printed, sink: &Sink) -> WriteOperation {
     }
 }
 
+/// When a streaming query publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamTrigger {
+    /// After each micro-batch, of which one starts so often, in milliseconds.
+    EachBatch(u64),
+    /// At once, with a checkpoint so often, in milliseconds.
+    RealTime(u64),
+}
+
 /// The command that starts a streaming query.
 pub fn stream_write(
     printed: Printed,
     sink: &Sink,
     query_name: &str,
     checkpoint: &str,
-    trigger_ms: u64,
+    trigger: StreamTrigger,
 ) -> WriteStreamOperationStart {
     let mut options = options(sink);
     options.insert("checkpointLocation".to_owned(), checkpoint.to_owned());
@@ -98,7 +107,10 @@ pub fn stream_write(
         options,
         output_mode: printed.output_mode.to_owned(),
         query_name: query_name.to_owned(),
-        trigger: Some(Trigger::ProcessingTimeInterval(format!("{trigger_ms} milliseconds"))),
+        trigger: Some(match trigger {
+            StreamTrigger::EachBatch(ms) => Trigger::ProcessingTimeInterval(format!("{ms} milliseconds")),
+            StreamTrigger::RealTime(ms) => Trigger::RealTimeBatchDuration(format!("{ms} milliseconds")),
+        }),
         ..WriteStreamOperationStart::default()
     }
 }

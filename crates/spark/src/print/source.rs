@@ -53,6 +53,8 @@ pub enum Input {
         /// Most records of one micro-batch.
         offsets_per_trigger_max: Option<u64>,
     },
+    /// The same without state: a repeated record is published again, with the key and the version that it had before.
+    RealTime,
 }
 
 /// A schema that validated records may have been written with.
@@ -74,7 +76,7 @@ pub(super) fn rows(source: &Source, fields: &[Arc<Field>]) -> Result<Relation> {
     ];
     let topic = match &source.input {
         Input::Records(rows) => records::relation(rows)?,
-        Input::Range { .. } | Input::Stream { .. } => relation(RelType::Read(kafka(source))),
+        Input::Range { .. } | Input::Stream { .. } | Input::RealTime => relation(RelType::Read(kafka(source))),
     };
     let decoded = project(topic, &columns);
     let mut columns =
@@ -89,6 +91,7 @@ pub(super) fn rows(source: &Source, fields: &[Arc<Field>]) -> Result<Relation> {
     let rows = project(decoded, &columns);
     Ok(match &source.input {
         Input::Range { .. } | Input::Records(_) => each_once(rows, false),
+        Input::RealTime => rows,
         Input::Stream { watermark_delay_ms, .. } => {
             let watermark = WithWatermark {
                 input: Some(Box::new(rows)),
@@ -129,9 +132,12 @@ fn kafka(source: &Source) -> spark_connect_proto::Read {
                 set("maxOffsetsPerTrigger", most.to_string());
             }
         }
+        Input::RealTime => {
+            set("startingOffsets", "earliest".to_owned());
+        }
         Input::Records(_) => {}
     }
-    let is_streaming = matches!(source.input, Input::Stream { .. });
+    let is_streaming = matches!(source.input, Input::Stream { .. } | Input::RealTime);
     let source = DataSource { format: Some("kafka".to_owned()), options, ..DataSource::default() };
     spark_connect_proto::Read { is_streaming, read_type: Some(ReadType::DataSource(source)) }
 }

@@ -9,6 +9,7 @@
 //! | `streams` | streaming queries: started, found again, watched, stopped |
 //! | `names` | what Spark knows them by |
 //! | `watch` | what Spark reports of one |
+//! | `real_time` | which run in Real-Time Mode, and whether Spark has room for it |
 //! | `rebuilds` | which are built anew |
 //! | `queries` | those that run, for people |
 
@@ -18,6 +19,7 @@ mod names;
 mod place;
 mod plan;
 pub(crate) mod queries;
+mod real_time;
 mod rebuilds;
 mod streams;
 mod watch;

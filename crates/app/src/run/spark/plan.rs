@@ -54,7 +54,7 @@ pub(super) fn plan(
         streams.push(PlanStream { stream: &known.stream, event_time: &known.event_time, input: input(known)? });
     }
     let parts = PlanParts {
-        settings: &format!("{:?}{:?}", settings.trigger, settings.conf),
+        settings: &format!("{:?}{:?}{:?}", settings.trigger, settings.real_time, settings.conf),
         streams,
         kafka: kafka_options::options(&stage.context.connection, &settings.kafka),
         references: &stage.references,

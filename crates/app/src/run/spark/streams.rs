@@ -6,13 +6,13 @@ use std::time::Duration;
 use model::{Classified as _, Retry, TopicPartition};
 use spark::Session;
 use spark::client::RunningQuery;
-use spark::print::{Input, Read, stream_write};
+use spark::print::{Input, Read, StreamTrigger, stream_write};
 
 use super::names::QueryName;
 use super::plan::{self, Plan};
 use super::rebuilds::Rebuilds;
 use super::watch::{self, Watched};
-use super::{SparkStage, SparkStream, queries};
+use super::{SparkStage, SparkStream, queries, real_time};
 use crate::error::{Error, Result};
 use crate::run::results::ResultTopic;
 use crate::run::sharing::Share;
@@ -88,6 +88,9 @@ pub(super) fn start<'a>(stage: &'a SparkStage, session: &mut Session) -> Result<
         tracing::info!(query = %name.lasting(), "stopped on Apache Spark: the project no longer has it, or has changed it");
         watch::end(&stage.place, &stage.snapshots, session, &query, &name)?;
     }
+    if found.iter().all(|(.., running)| running.is_none()) {
+        real_time::check(stage, session)?;
+    }
     // Ending one may have shown that it must be built anew.
     let rebuilds = Rebuilds::load(&stage.snapshots)?;
     let mut queries = Vec::new();
@@ -100,7 +103,7 @@ pub(super) fn start<'a>(stage: &'a SparkStage, session: &mut Session) -> Result<
             }
             None => {
                 let name = name_of(result, &plan, &rebuilds);
-                let query = start_one(stage, session, plan, &name)?;
+                let query = start_one(stage, session, result, plan, &name)?;
                 tracing::info!(query = %name.lasting(), "started on Apache Spark");
                 (name, query)
             }
@@ -111,6 +114,9 @@ pub(super) fn start<'a>(stage: &'a SparkStage, session: &mut Session) -> Result<
 }
 
 fn plan_of(stage: &SparkStage, result: &ResultTopic) -> Result<Plan> {
+    if real_time::is_wanted(stage, result) {
+        return plan::plan(stage, result, &Read::RealTime, |_| Ok(Input::RealTime));
+    }
     let input = |known: &SparkStream| {
         Ok(Input::Stream {
             watermark_delay_ms: known.watermark_delay_ms,
@@ -125,10 +131,24 @@ fn name_of(result: &ResultTopic, plan: &Plan, rebuilds: &Rebuilds) -> QueryName 
     QueryName { rebuild: rebuilds.count(&key), key, digest: plan.digest.clone() }
 }
 
-fn start_one(stage: &SparkStage, session: &mut Session, plan: Plan, name: &QueryName) -> Result<RunningQuery> {
-    let prefix = stage.place.prefix();
-    let checkpoint = format!("{}/{prefix}{}", stage.checkpoints, name.lasting());
-    let trigger_ms = u64::try_from(stage.place.settings.trigger.0.as_millis()).unwrap_or(u64::MAX);
-    let write = stream_write(plan.printed, &plan.sink, &format!("{prefix}{name}"), &checkpoint, trigger_ms);
+fn start_one(
+    stage: &SparkStage,
+    session: &mut Session,
+    result: &ResultTopic,
+    plan: Plan,
+    name: &QueryName,
+) -> Result<RunningQuery> {
+    let (prefix, settings) = (stage.place.prefix(), &stage.place.settings);
+    let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut checkpoint = format!("{}/{prefix}{}", stage.checkpoints, name.lasting());
+    let trigger = match settings.real_time.filter(|_| real_time::is_wanted(stage, result)) {
+        Some(every) => {
+            // What Spark remembers of a query with state is of no use to one without.
+            checkpoint.push_str(".real_time");
+            StreamTrigger::RealTime(milliseconds(every.0))
+        }
+        None => StreamTrigger::EachBatch(milliseconds(settings.trigger.0)),
+    };
+    let write = stream_write(plan.printed, &plan.sink, &format!("{prefix}{name}"), &checkpoint, trigger);
     Ok(stage.place.runtime.block_on(session.start(write))?)
 }

@@ -1,0 +1,74 @@
+//! Queries without windows in Spark's Real-Time Mode: the same table as on the local engine, also after a restart, and a Spark that is too small
+//! is told before anything is started.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test reports by panicking"
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::spark::{PAYMENTS, assert_same_tables, cut, drain, folded, load, on_spark, payments, payments_project};
+use nix::sys::signal::Signal;
+use testkit::own::OwnServer;
+use testkit::project::{Column, ProjectDir};
+
+const PATIENCE: Duration = Duration::from_secs(240);
+const QUERY: &str = "payments_enriched";
+
+/// The payments example with the query that joins each payment with its merchant, and so many partitions.
+fn project(column: Column, csv: &str, partitions: u32) -> ProjectDir {
+    let project = payments_project(column, csv);
+    for query in PAYMENTS.iter().filter(|query| **query != QUERY) {
+        std::fs::remove_file(project.path.join(format!("queries/{query}.sql"))).unwrap();
+    }
+    std::fs::remove_dir_all(project.path.join("patterns")).unwrap();
+    project.edit("tillstream.yaml", "partitions: 4", &format!("partitions: {partitions}"));
+    project
+}
+
+#[test]
+fn queries_without_windows_run_in_real_time_and_a_spark_that_is_too_small_is_told() {
+    let csv = payments(13, 900);
+    let files = cut(&csv, 3);
+    let local = project(Column::Embedded, &csv, 1);
+    drain(&local);
+
+    // Its tasks never end, so the Spark of the other tests would be short of them.
+    let server = OwnServer::spark();
+    let url = format!("sc://{}", server.address());
+    let mut spark = project(Column::Servers, &files[0], 1);
+    for (number, text) in files.iter().enumerate() {
+        std::fs::write(spark.path.join(format!("part{number}.csv")), text).unwrap();
+    }
+    on_spark(&spark, &url);
+    spark.set("spark.real_time=5s");
+    // After the first there would be no other micro-batch.
+    spark.set("spark.trigger=1h");
+    let mut process = spark.up(&[]);
+    testkit::wait_for("the first rows", PATIENCE, || (spark.sql_value(&folded(QUERY)) != "0").then_some(()));
+    load(&spark, "part1.csv");
+    let before = spark.sql_value(&folded(QUERY));
+    testkit::wait_for("more rows", PATIENCE, || (spark.sql_value(&folded(QUERY)) != before).then_some(()));
+    process.kill();
+    process = spark.up(&[]);
+    load(&spark, "part2.csv");
+    spark.wait_for_value(&folded(QUERY), &local.sql_value(&folded(QUERY)), PATIENCE);
+    assert_same_tables(&local, &spark, &[QUERY]);
+    process.signal(Signal::SIGINT);
+    assert_eq!(process.wait(PATIENCE).code(), Some(0), "{}", process.tail());
+
+    let mut wide = project(Column::Servers, &files[0], 4);
+    on_spark(&wide, &url);
+    wide.set("spark.real_time=5s");
+    let ended = wide.run("up", &[]);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    for words in ["needs 4 task slots, and Apache Spark has 2", "payments_enriched hold 4", "leave spark.real_time out"]
+    {
+        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+    }
+}
