@@ -15,6 +15,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use testkit::process::Supervised;
+use testkit::project::{Column, ProjectDir};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tillstream");
 
@@ -144,4 +145,19 @@ fn the_example_for_kubernetes_is_valid() {
     assert!(said.ends_with("objects are valid\n"), "{said}");
     let checked = run(&example, &["check", "--profile", "kubernetes"]);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn the_query_of_the_comparison_with_other_engines_is_valid() {
+    let project = ProjectDir::of_example("payments", BINARY, Column::Embedded);
+    for others in ["queries", "patterns", "tests"] {
+        fs::remove_dir_all(project.path.join(others)).expect("removed");
+    }
+    fs::create_dir(project.path.join("queries")).expect("a directory");
+    let query = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench/peers/query.sql");
+    fs::copy(query, project.path.join("queries/spend.sql")).expect("copied");
+    for engine in ["engine=local", "engine=spark"] {
+        let ended = project.run("check", &["--set", engine]);
+        assert_eq!(ended.code, Some(0), "{engine}: {}", ended.stderr);
+    }
 }
