@@ -38,7 +38,7 @@ fn the_plan_says_which_windows_share_panes() {
     let [with, without] = texts("'1 hour', '1 second'", true, " HAVING count(*) > 2");
     assert!(shares_panes(&with) && !shares_panes(&without));
     let changes = with.replace("emit: final", "emit: changes");
-    let few = with.replace("'1 second'", "'15 minutes'");
+    let few = with.replace("'1 second'", "'20 minutes'");
     let tumbling = with.replace(", '1 second'", "");
     let of_windows = "--! emit: final\nSELECT max(n) AS most FROM (SELECT window, count(*) AS n FROM payments \
          GROUP BY window(event_time, '1 minute', '1 second')) AS small GROUP BY window(window_time(window), '1 hour', '1 minute')";
@@ -186,6 +186,7 @@ proptest! {
     fn what_is_published_is_that_of_windows_with_groups_of_their_own(
         steps in steps(),
         window in prop::sample::select(vec![
+            "'4 seconds', '1 second'",
             "'8 seconds', '1 second'",
             "'20 seconds', '2 seconds', '1 second'",
             "'60 seconds', '1 second'",

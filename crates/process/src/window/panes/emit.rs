@@ -49,7 +49,7 @@ impl WindowAggregation {
     /// The groups that are published next.
     fn combine_next(&mut self, publish_open: bool, metrics: &mut Metrics) -> Result<Combined, Cause> {
         let mut out = Combined::new(&self.plan)?;
-        while out.len() == 0 {
+        while out.len() < GROUPS_MAX {
             let stretch = match self.sharing.sweep.as_ref().map(|sweep| sweep.stretch) {
                 Some(stretch) => stretch,
                 None => match self.next_stretch(publish_open) {
@@ -57,13 +57,14 @@ impl WindowAggregation {
                     None => break,
                 },
             };
-            out.is_final = stretch.is_final;
-            if self.combine(stretch, &mut out)? {
-                if stretch.is_final {
-                    self.end_windows(stretch, metrics);
-                } else {
-                    self.settle_changes();
-                }
+            let is_all = self.combine(stretch, &mut out)?;
+            if stretch.is_final {
+                out.finals = out.len();
+            }
+            match (is_all, stretch.is_final) {
+                (false, _) => {}
+                (true, true) => self.end_windows(stretch, metrics),
+                (true, false) => self.settle_changes(),
             }
         }
         Ok(out)
@@ -176,10 +177,11 @@ impl WindowAggregation {
 
     /// Notes the groups as published, row by row of the grouped batch.
     fn settle_combined(&mut self, combined: &Combined, passes: &BooleanArray) -> Settled {
-        let (is_final, generation) = (combined.is_final, self.plan.generation);
+        let generation = self.plan.generation;
         let mut settled = Settled { deleted: Vec::with_capacity(passes.len()), ..Settled::default() };
         let groups = combined.starts_us.iter().zip(combined.keys.iter()).zip(&combined.table.rows);
-        for (((start_us, key), rows), passes) in groups.zip(passes.values()) {
+        for (at, (((start_us, key), rows), passes)) in groups.zip(passes.values()).enumerate() {
+            let is_final = at < combined.finals;
             let version = Version { generation, rows: *rows, is_final };
             let mut is_deleted = false;
             if passes {

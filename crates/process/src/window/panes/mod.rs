@@ -30,7 +30,7 @@ use sweep::Sweep;
 use walk::Walk;
 
 /// Windows per row from which on sharing pays.
-const WINDOWS_PER_ROW_MIN: i64 = 8;
+const WINDOWS_PER_ROW_MIN: i64 = 4;
 
 /// Whether the windows of a query are put together from panes.
 ///

@@ -58,13 +58,13 @@ pub(super) struct Combined {
     pub(super) starts_us: Vec<i64>,
     pub(super) keys: KeyBytes,
     pub(super) table: Table,
-    /// Whether the windows are over.
-    pub(super) is_final: bool,
+    /// Groups at the beginning whose windows are over.
+    pub(super) finals: usize,
 }
 
 impl Combined {
     pub(super) fn new(plan: &Plan) -> Result<Self, Cause> {
-        Ok(Self { starts_us: Vec::new(), keys: KeyBytes::default(), table: Table::new(plan)?, is_final: true })
+        Ok(Self { starts_us: Vec::new(), keys: KeyBytes::default(), table: Table::new(plan)?, finals: 0 })
     }
 
     pub(super) fn len(&self) -> usize {
