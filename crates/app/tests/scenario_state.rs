@@ -18,10 +18,9 @@ use testkit::project::ProjectDir;
 const BINARY: &str = env!("CARGO_BIN_EXE_tillstream");
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Payments with these settings of the process stage, and without patterns, whose state stays in memory.
+/// Payments with these settings of the process stage.
 fn payments(settings: &str) -> ProjectDir {
     let project = common::payments(BINARY);
-    std::fs::remove_dir_all(project.path.join("patterns")).expect("the example has patterns");
     project.edit("tillstream.yaml", "\nprofiles:\n", &format!("\nprocess: {{ {settings} }}\n\nprofiles:\n"));
     project
 }
@@ -46,8 +45,12 @@ fn state_on_the_disk_outlives_a_kill_and_leaves_no_file() {
     for _ in 0..2 {
         let mut pipeline = project.up(&[]);
         let generator = common::generate(&project, 2_000, "0");
-        let spilled = "tillstream_query_spilled_bytes{query=\"velocity\"}";
-        testkit::wait_for("state on the disk", PATIENCE, || (metric(&pipeline, spilled) > 0.0).then_some(()));
+        for query in ["velocity", "far_above_average"] {
+            let spilled = format!("tillstream_query_spilled_bytes{{query=\"{query}\"}}");
+            testkit::wait_for(&format!("state of {query} on the disk"), PATIENCE, || {
+                (metric(&pipeline, &spilled) > 0.0).then_some(())
+            });
+        }
         wait_for_enough(&pipeline);
         generated += common::end(generator);
         pipeline.signal(Signal::SIGKILL);
@@ -62,6 +65,8 @@ fn state_on_the_disk_outlives_a_kill_and_leaves_no_file() {
 #[test]
 fn a_query_without_room_waits_and_says_so_and_goes_on_with_more() {
     let project = payments("state_limit: 100KB, state_overflow: pause");
+    // One that waits is enough.
+    std::fs::remove_dir_all(project.path.join("patterns")).expect("the example has patterns");
     let mut pipeline = project.up(&[]);
     let generator = common::generate(&project, 2_000, "0");
     testkit::wait_for("word of the query that has no room", PATIENCE, || {

@@ -93,21 +93,25 @@ fn run(text: &str, options: &OperatorOptions, restarts: bool) -> (Table, u64) {
     (table, spilled)
 }
 
+/// A query with many results publishes the same whatever the cap and the restarts.
+fn is_the_same_on_the_disk(text: &str) {
+    let (in_memory, none) = run(text, &OperatorOptions::default(), false);
+    assert_eq!(none, 0);
+    assert!(in_memory.rows.len() > 500, "{}", in_memory.rows.len());
+    for bytes_max in [1, 100_000] {
+        for restarts in [false, true] {
+            let (on_disk, spilled) = run(text, &options(bytes_max), restarts);
+            assert!(spilled > 50, "{spilled} groups on the disk with a cap of {bytes_max}");
+            assert_eq!(on_disk, in_memory, "{text}, cap {bytes_max}, restarts {restarts}");
+        }
+    }
+}
+
 #[test]
 fn every_aggregate_is_the_same_bit_by_bit_whatever_the_cap_and_the_restarts() {
     for emit in ["changes", "final"] {
         for window in ["'10 seconds'", "'20 seconds', '5 seconds'"] {
-            let text = query(emit, window);
-            let (in_memory, none) = run(&text, &OperatorOptions::default(), false);
-            assert_eq!(none, 0);
-            assert!(in_memory.rows.len() > 500, "{}", in_memory.rows.len());
-            for bytes_max in [1, 100_000] {
-                for restarts in [false, true] {
-                    let (on_disk, spilled) = run(&text, &options(bytes_max), restarts);
-                    assert!(spilled > 50, "{spilled} groups on the disk with a cap of {bytes_max}");
-                    assert_eq!(on_disk, in_memory, "{text}, cap {bytes_max}, restarts {restarts}");
-                }
-            }
+            is_the_same_on_the_disk(&query(emit, window));
         }
     }
 }
@@ -118,20 +122,11 @@ fn windows_over_windows_are_the_same_bit_by_bit_whatever_the_cap_and_the_restart
         "SELECT window, account, count(*) AS n, sum(CAST(amount AS DOUBLE) / 3) AS f, max(merchant) AS m FROM payments";
     for emit in ["changes", "final"] {
         for small in ["'2 seconds'", "'4 seconds', '2 seconds'"] {
-            let text = format!(
-                "--! emit: {emit}\nSELECT window, account, count(*) AS parts, sum(n) AS n, sum(f) AS f, stddev(f) AS d, max(m) AS m FROM ({inner} GROUP BY window(event_time, {small}), account) AS small \
+            is_the_same_on_the_disk(&format!(
+                "--! emit: {emit}\nSELECT window, account, count(*) AS parts, sum(n) AS n, sum(f) AS f, stddev(f) AS d, max(m) AS m FROM \
+                 ({inner} GROUP BY window(event_time, {small}), account) AS small \
                  GROUP BY window(window_time(window), '20 seconds', '10 seconds'), account HAVING sum(n) > 1"
-            );
-            let (in_memory, none) = run(&text, &OperatorOptions::default(), false);
-            assert_eq!(none, 0);
-            assert!(in_memory.rows.len() > 500, "{}", in_memory.rows.len());
-            for bytes_max in [1, 100_000] {
-                for restarts in [false, true] {
-                    let (on_disk, spilled) = run(&text, &options(bytes_max), restarts);
-                    assert!(spilled > 50, "{spilled} groups on the disk with a cap of {bytes_max}");
-                    assert_eq!(on_disk, in_memory, "{text}, cap {bytes_max}, restarts {restarts}");
-                }
-            }
+            ));
         }
     }
 }
@@ -139,19 +134,9 @@ fn windows_over_windows_are_the_same_bit_by_bit_whatever_the_cap_and_the_restart
 #[test]
 fn sessions_are_the_same_bit_by_bit_whatever_the_cap_and_the_restarts() {
     for emit in ["changes", "final"] {
-        let text = format!(
+        is_the_same_on_the_disk(&format!(
             "--! emit: {emit}\nSELECT {ALL} FROM payments GROUP BY session_window(event_time, '2 seconds'), account HAVING sum(quantity) > 60"
-        );
-        let (in_memory, none) = run(&text, &OperatorOptions::default(), false);
-        assert_eq!(none, 0);
-        assert!(in_memory.rows.len() > 500, "{}", in_memory.rows.len());
-        for bytes_max in [1, 100_000] {
-            for restarts in [false, true] {
-                let (on_disk, spilled) = run(&text, &options(bytes_max), restarts);
-                assert!(spilled > 50, "{spilled} sessions on the disk with a cap of {bytes_max}");
-                assert_eq!(on_disk, in_memory, "{text}, cap {bytes_max}, restarts {restarts}");
-            }
-        }
+        ));
     }
 }
 
@@ -376,16 +361,21 @@ fn a_snapshot_taken_with_groups_on_the_disk_is_good_without_a_disk_and_the_other
 #[test]
 fn a_disk_that_refuses_is_an_outage_that_says_where() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let spill = Spill { directory: file.path().join("spill").into(), bytes_max: 1 };
-    let mut operator = operator_with(
-        &query("final", "'10 seconds'"),
-        OperatorOptions { spill: Some(spill), ..OperatorOptions::default() },
-    );
-    push(&mut operator, &[payment(1, "a", 1, 1)]);
-    let rows = batch(&[payment(1, "b", 1, 1)]);
-    let error = operator.push(&rows, &Source { stream: "payments", partition: 0, raw_offsets: &[1] }).unwrap_err();
-    assert_eq!((error.domain(), error.retry()), (Domain::External, Retry::Backoff));
-    assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
+    let sessions =
+        "SELECT account, count(*) AS n FROM payments GROUP BY session_window(event_time, '10 seconds'), account";
+    let chained = "SELECT account, sum(n) AS n FROM (SELECT window, account, count(*) AS n FROM payments \
+         GROUP BY window(event_time, '10 seconds'), account) AS small GROUP BY window(window_time(window), '1 minute'), account";
+    let pairs = "SELECT p.account, l.quantity FROM payments p JOIN logins l ON p.account = l.account \
+         AND l.event_time BETWEEN p.event_time AND p.event_time + INTERVAL '10 seconds'";
+    for text in [query("final", "'10 seconds'").as_str(), sessions, chained, pairs] {
+        let spill = Spill { directory: file.path().join("spill").into(), bytes_max: 1 };
+        let mut operator = operator_with(text, OperatorOptions { spill: Some(spill), ..OperatorOptions::default() });
+        push(&mut operator, &[payment(1, "a", 1, 1)]);
+        let rows = batch(&[payment(1, "b", 1, 1)]);
+        let error = operator.push(&rows, &Source { stream: "payments", partition: 0, raw_offsets: &[1] }).unwrap_err();
+        assert_eq!((error.domain(), error.retry()), (Domain::External, Retry::Backoff));
+        assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
+    }
 }
 
 /// Of a state that hardly changes, a snapshot writes a sixteenth, and a bounded number of parts has all of it.
