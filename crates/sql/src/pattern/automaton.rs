@@ -171,7 +171,7 @@ impl Program {
                     None => Ok(()),
                 })
             }
-            RowPattern::Permute(parts) => self.permute(&parts.iter().collect::<Vec<_>>(), excluded),
+            RowPattern::Permute(parts) => self.permute(&[], &parts.iter().collect::<Vec<_>>(), excluded),
             RowPattern::Exclusion(inner) => self.write(inner, true),
             RowPattern::Quantified { inner, least, most, reluctant } => {
                 for _ in 0..*least {
@@ -232,15 +232,22 @@ impl Program {
         Ok(())
     }
 
-    /// All orders of the parts, in lexicographic order.
-    fn permute(&mut self, parts: &[&RowPattern], excluded: bool) -> Result<(), Impossible> {
-        if let [one] = parts {
-            return self.write(one, excluded);
+    /// All orders of the parts, in lexicographic order: an alternation of the orders, each with `before` in front.
+    ///
+    /// Orders share their first part where it can be matched in one way only. Where there are several, all ways of one order are preferred to
+    /// those of the next, so each order has it for itself.
+    fn permute(&mut self, before: &[&RowPattern], parts: &[&RowPattern], excluded: bool) -> Result<(), Impossible> {
+        if parts.len() < 2 {
+            return before.iter().chain(parts).try_for_each(|part| self.write(part, excluded));
         }
         self.branches(parts.len(), |program, first| {
             let mut rest = parts.to_vec();
-            program.write(rest.remove(first), excluded)?;
-            program.permute(&rest, excluded)
+            let first = rest.remove(first);
+            if before.is_empty() && first.has_one_way() {
+                program.write(first, excluded)?;
+                return program.permute(&[], &rest, excluded);
+            }
+            program.permute(&[before, &[first]].concat(), &rest, excluded)
         })
     }
 

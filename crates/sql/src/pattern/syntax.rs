@@ -26,6 +26,19 @@ pub(crate) enum RowPattern {
     Quantified { inner: Box<Self>, least: u32, most: Option<u32>, reluctant: bool },
 }
 
+impl RowPattern {
+    /// Whether rows can be mapped to it in one way only: it leaves nothing to prefer.
+    pub(crate) fn has_one_way(&self) -> bool {
+        match self {
+            Self::Variable(_) => true,
+            Self::Sequence(parts) => parts.iter().all(Self::has_one_way),
+            Self::Alternation(_) | Self::Permute(_) => false,
+            Self::Exclusion(inner) => inner.has_one_way(),
+            Self::Quantified { inner, least, most, .. } => *most == Some(*least) && inner.has_one_way(),
+        }
+    }
+}
+
 /// Reads a row pattern.
 #[derive(Debug)]
 pub(crate) struct PatternParser<'c, 's, 'a> {
