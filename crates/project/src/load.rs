@@ -40,7 +40,6 @@ pub(crate) fn load(directory: &Path, overrides: &Overrides) -> Result<Project, P
     let streams = loader.streams();
     let references = loader.references();
     let queries = loader.queries(&streams, &references);
-    loader.check_references_on_spark(&references, &queries);
     let (inputs, missing) = loader.inputs(&streams);
     if streams.is_empty() && loader.tree.entry("streams").is_none_or(|entry| entry.node.is_null()) {
         let help = "add one under `streams`, with its schema, key and event_time";

@@ -7,7 +7,7 @@ use crate::formats;
 use crate::load::Loader;
 use crate::pattern_limits;
 use crate::problem::Found;
-use crate::project::{Reference, ReferenceSource, Stream};
+use crate::project::{Reference, Stream};
 use crate::settings::Engine;
 use crate::source::{Origin, display_path};
 
@@ -158,23 +158,6 @@ impl Loader {
     /// What keeps a query from running on Apache Spark, for a project that runs there.
     fn refused_by_spark(&self, query: &sql::Query) -> Vec<sql::Diagnostic> {
         if self.settings.engine == Engine::Spark { sql::spark::refusals(query) } else { Vec::new() }
-    }
-
-    /// Tables that Apache Spark isn't given yet are refused where they are declared, if a query joins them.
-    pub(crate) fn check_references_on_spark(&mut self, references: &[Reference], queries: &[Arc<sql::Query>]) {
-        if self.settings.engine != Engine::Spark {
-            return;
-        }
-        for Reference { name, source, .. } in references {
-            let is_joined = queries.iter().any(|query| query.references().any(|joined| joined == name));
-            if is_joined && !matches!(source, ReferenceSource::File(_)) {
-                let place = self.tree.key_place(&["reference", name]);
-                let message =
-                    format!("with `engine: spark` reference tables are read from files, and `{name}` isn't one");
-                let help = "export it to a CSV or Parquet file, or use `engine: local`";
-                self.found.push(Found::error(place, message).help(help));
-            }
-        }
     }
 
     /// The name becomes a topic, a table and a view.

@@ -17,9 +17,10 @@ use crate::harness::compare::{Failure, compare};
 use crate::harness::pipeline::TestPipeline;
 use crate::harness::rows::Row;
 use crate::harness::tables::ResultTable;
+use crate::run::references;
 use crate::run::results::ResultTopic;
 use crate::run::sink::RecordSink as _;
-use crate::run::spark::{PlanParts, PlanStream, load_references, open_session, print, session_conf};
+use crate::run::spark::{PlanParts, PlanStream, open_session, print, reference_rows, session_conf};
 
 /// An Apache Spark that tests are compared with.
 #[derive(Debug)]
@@ -66,7 +67,8 @@ impl OnSpark {
     /// What Spark says of a query.
     pub(crate) fn compare(&mut self, pipeline: &mut TestPipeline<'_>, spot: &Spot) -> Result<Vec<Failure>> {
         pipeline.drain()?;
-        let references = load_references(pipeline.project())?;
+        let tables = references::of_files(pipeline.project())?;
+        let references = tables.iter().map(|(name, table)| (name.clone(), reference_rows(table))).collect();
         let mut failures = Vec::new();
         for result in pipeline.results().to_vec() {
             let name = result.query.name.clone();

@@ -19,7 +19,7 @@ use crate::run::load::Load;
 use crate::run::patterns::{self, PatternsStage};
 use crate::run::peers::{Database, Peers};
 use crate::run::process::{self, ProcessStage};
-use crate::run::references;
+use crate::run::references::{self, Feeds};
 use crate::run::results::ResultTopic;
 use crate::run::sharing::{self, Share, Sharing};
 use crate::run::spark::{SparkStage, Work};
@@ -272,28 +272,36 @@ impl Starter<'_> {
             Engine::Local => self.local_queries(&part, names)?,
             Engine::Spark => {
                 let (queries, snapshots) = (of_queries(&self.results), self.snapshots.clone());
-                let work = self.how.work;
-                let stage =
-                    SparkStage::new(self.project, &part, self.runtime, work, &self.streams, &queries, snapshots)?;
+                let (mut threads, feeds) = self.references(&part, &queries)?;
+                let (work, runtime) = (self.how.work, self.runtime);
+                let stage = SparkStage::new(self.project, &part, runtime, work, &self.streams, &queries, snapshots)?;
+                let stage = stage.joining(feeds);
                 let sharing = stage.sharing(self.group(process::NAME));
                 names.push(process::NAME.to_owned());
-                vec![spawn_shared(&part, process::NAME, sharing, move |share| stage.run_epoch(share))?]
+                threads.push(spawn_shared(&part, process::NAME, sharing, move |share| stage.run_epoch(share))?);
+                threads
             }
         };
         Ok(RunningStage { stop: part.stop, threads })
     }
 
-    /// The process stage, those that fill generations, and what watches reference tables.
-    fn local_queries(&self, part: &Context, names: &mut Vec<String>) -> Result<Vec<StageThread>> {
-        let (queries, snapshots) = (of_queries(&self.results), self.snapshots.clone());
+    /// Starts what watches the reference tables that these queries join; gives where each leaves its loads.
+    fn references(&self, part: &Context, queries: &[ResultTopic]) -> Result<(Vec<StageThread>, Feeds)> {
         let own_url = self.database.map(|database| database.url.as_str());
-        let watchers = references::start(self.project, part, own_url, &queries, &snapshots, self.runtime)?;
-        let feeds = watchers.iter().map(|watcher| (watcher.table.clone(), watcher.feed())).collect();
+        let watchers = references::start(self.project, part, own_url, queries, &self.snapshots, self.runtime)?;
+        let feeds = references::feeds(&watchers);
         let mut threads = Vec::new();
         for mut watcher in watchers {
             let name = watcher.name.clone();
             threads.push(spawn(part, &name, move || watcher.run())?);
         }
+        Ok((threads, feeds))
+    }
+
+    /// The process stage, those that fill generations, and what watches reference tables.
+    fn local_queries(&self, part: &Context, names: &mut Vec<String>) -> Result<Vec<StageThread>> {
+        let (queries, snapshots) = (of_queries(&self.results), self.snapshots.clone());
+        let (mut threads, feeds) = self.references(part, &queries)?;
         let stage = process_stage(self.project, part, &self.streams, &queries, feeds, &self.generations, snapshots);
         let group = self.group(process::NAME);
         for stage in (ProcessStage { group, accepts_loss: self.how.accepts_loss, ..stage }).split() {

@@ -11,14 +11,14 @@ use project::{Project, Stream};
 use state::SnapshotStore;
 use tokio::runtime::Handle;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::run::context::Context;
 use crate::run::generations::Generations;
 use crate::run::layout::{PipelineStream, lay_out_results, lay_out_streams};
 use crate::run::patterns::{self, PatternPlan, PatternsStage};
-use crate::run::peers::Database;
+use crate::run::peers::{Database, given_postgres_url};
 use crate::run::process::{self, ProcessPlan, ProcessStage, ProcessStream};
-use crate::run::references::Feed;
+use crate::run::references::{self, Feed};
 use crate::run::results::ResultTopic;
 use crate::run::spark::{SparkStage, Work};
 use crate::run::store::StoreStage;
@@ -201,5 +201,13 @@ pub(crate) fn spark_stage(project: &Project, context: &Context, runtime: &Handle
     let streams = lay_out_streams(project, context)?;
     let snapshots = Arc::new(SnapshotStore::open(&project.snapshot_dir().to_string_lossy())?);
     let results = lay_out_results(project, context, &Generations::new(snapshots.clone()))?;
-    SparkStage::new(project, context, runtime, work, &streams, &of_queries(&results), snapshots)
+    let results = of_queries(&results);
+    let own_url = given_postgres_url(project)?;
+    if own_url.is_none() && project.references.iter().any(references::is_own) {
+        let message = "a reference table is in the private PostgreSQL, which runs with `tillstream up`: name one in connections.postgres.url";
+        return Err(Error::Usage(message.to_owned()));
+    }
+    let watchers = references::start(project, context, own_url.as_deref(), &results, &snapshots, runtime)?;
+    let feeds = references::feeds(&watchers);
+    Ok(SparkStage::new(project, context, runtime, work, &streams, &results, snapshots)?.joining(feeds))
 }

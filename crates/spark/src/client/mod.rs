@@ -31,12 +31,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Greatest message either way: Spark's own limit.
 const MESSAGE_BYTES_MAX: usize = 128 << 20;
 
-/// Settings of each session: what the meaning of expressions rests on.
-const MEANING: [(&str, &str); 5] = [
+/// Settings of each session: what the meaning of expressions and windows rests on.
+const MEANING: [(&str, &str); 6] = [
     ("spark.sql.ansi.enabled", "false"),
     ("spark.sql.caseSensitive", "true"),
     ("spark.sql.decimalOperations.allowPrecisionLoss", "true"),
     ("spark.sql.session.timeZone", "UTC"),
+    // A query's time is the least of its streams'.
+    ("spark.sql.streaming.multipleWatermarkPolicy", "min"),
     ("spark.sql.variable.substitute", "false"),
 ];
 

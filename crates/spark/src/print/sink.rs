@@ -89,6 +89,8 @@ pub enum StreamTrigger {
     EachBatch(u64),
     /// At once, with a checkpoint so often, in milliseconds.
     RealTime(u64),
+    /// What is there now, a micro-batch that was broken off first; then it ends.
+    AvailableNow,
 }
 
 /// The command that starts a streaming query.
@@ -110,6 +112,7 @@ pub fn stream_write(
         trigger: Some(match trigger {
             StreamTrigger::EachBatch(ms) => Trigger::ProcessingTimeInterval(format!("{ms} milliseconds")),
             StreamTrigger::RealTime(ms) => Trigger::RealTimeBatchDuration(format!("{ms} milliseconds")),
+            StreamTrigger::AvailableNow => Trigger::AvailableNow(true),
         }),
         ..WriteStreamOperationStart::default()
     }

@@ -66,6 +66,14 @@ pub(crate) fn start(
     Ok(watchers)
 }
 
+/// Where the watchers leave their loads, by table.
+pub(crate) type Feeds = BTreeMap<String, Arc<Feed>>;
+
+/// The feeds of watchers.
+pub(crate) fn feeds(watchers: &[Watcher]) -> Feeds {
+    watchers.iter().map(|watcher| (watcher.table.clone(), watcher.feed())).collect()
+}
+
 /// Looks until there are rows: a file may be in the middle of being written.
 fn first_look(watcher: &mut Watcher, context: &Context) -> Result<()> {
     loop {
@@ -89,8 +97,7 @@ pub(crate) fn of_files(project: &Project) -> Result<BTreeMap<String, Arc<Referen
     for reference in project.references.iter().filter(|reference| is_joined(&reference.name)) {
         let name = &reference.name;
         let ReferenceSource::File(path) = &reference.source else {
-            let message =
-                "tests, and queries on Apache Spark, read reference tables from files: lay one over it by a profile";
+            let message = "tests read reference tables from files: lay one over it by a profile";
             return Err(Error::Project(format!("reference table {name}: {message}")));
         };
         let rows = ingest::reference::load(path, &source::file_options(reference));

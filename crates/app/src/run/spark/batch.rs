@@ -9,6 +9,7 @@ use model::progress::stream_watermark_us;
 use spark::Session;
 use spark::print::{Input, Read, batch_write};
 
+use super::tables::rows;
 use super::{NAME, SparkStage, SparkStream, plan};
 use crate::error::Result;
 use crate::run::layout::PipelineStream;
@@ -44,7 +45,7 @@ fn write(
     let watermarks = stage.streams_of(result).map(|known| watermark_us(stage, &known.stream));
     // A query's time is the least of its streams'.
     let watermark_us = watermarks.min().flatten();
-    let plan = plan::plan(stage, result, &Read::Batch { watermark_us }, input)?;
+    let plan = plan::plan(stage, result, &rows(&stage.tables.newest()), &Read::Batch { watermark_us }, input)?;
     tracing::info!(query = result.query.name, "Apache Spark works the query out");
     stage.place.runtime.block_on(session.write(batch_write(plan.printed, &plan.sink)))?;
     Ok(())

@@ -11,6 +11,7 @@
 //! | `watch` | what Spark reports of one |
 //! | `real_time` | which run in Real-Time Mode, and whether Spark has room for it |
 //! | `rebuilds` | which are built anew |
+//! | `tables` | the rows of reference tables that queries run with |
 //! | `queries` | those that run, for people |
 
 mod batch;
@@ -22,12 +23,13 @@ pub(crate) mod queries;
 mod real_time;
 mod rebuilds;
 mod streams;
+mod tables;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use project::Project;
 use state::SnapshotStore;
 use tokio::runtime::Handle;
 
@@ -35,12 +37,13 @@ use crate::error::{Error, Result};
 use crate::run::context::Context;
 use crate::run::layout::PipelineStream;
 use crate::run::process::NAME;
+use crate::run::references::Feeds;
 use crate::run::results::ResultTopic;
 use crate::run::sharing::{Share, Sharing};
-use project::Project;
+use tables::Tables;
 
 pub(crate) use place::{Place, open_session, session_conf};
-pub(crate) use plan::{PlanParts, PlanStream, load_references, print};
+pub(crate) use plan::{PlanParts, PlanStream, print, reference_rows};
 pub(crate) use queries::QueryState;
 
 /// What a run of the stage does.
@@ -63,7 +66,7 @@ pub(crate) struct SparkStage {
     checkpoints: String,
     streams: Vec<SparkStream>,
     results: Vec<ResultTopic>,
-    references: BTreeMap<String, spark::print::ReferenceRows>,
+    tables: Tables,
 }
 
 /// A stream that queries read.
@@ -114,9 +117,14 @@ impl SparkStage {
             checkpoints,
             streams: streams.iter().filter_map(of_stream).collect(),
             results: results.to_vec(),
-            references: load_references(project)?,
+            tables: Tables::default(),
             place,
         })
+    }
+
+    /// The same with the reference tables that its queries join.
+    pub(crate) fn joining(self, feeds: Feeds) -> Self {
+        Self { tables: Tables::new(feeds), ..self }
     }
 
     /// What one process watches while others stand by.
@@ -135,7 +143,8 @@ impl SparkStage {
     /// Starts the streaming queries that don't run yet, and leaves them running; gives their names.
     pub(crate) fn submit(&self) -> Result<Vec<String>> {
         let mut session = self.place.streaming_session()?;
-        Ok(streams::start(self, &mut session)?.iter().map(|watched| watched.name.lasting()).collect())
+        let loads = self.tables.newest();
+        Ok(streams::start(self, &mut session, &loads)?.iter().map(|watched| watched.name.lasting()).collect())
     }
 
     /// The streams that a query reads.

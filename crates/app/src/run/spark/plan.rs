@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use model::Schemas;
 use process::ReferenceData;
-use project::Project;
 use spark::print::{Input, Printed, Read, ReferenceRows, Sink, Source, WriterSchema};
 
 use super::{SparkStage, SparkStream, kafka_options};
 use crate::error::Result;
 use crate::run::layout::PipelineStream;
-use crate::run::references;
 use crate::run::results::ResultTopic;
 
 /// A query as Spark runs it.
@@ -41,10 +39,11 @@ pub(crate) struct PlanParts<'a> {
     pub(crate) settings: &'a str,
 }
 
-/// Prints a query of the stage, which reads `input` of each of its streams.
+/// Prints a query of the stage, which reads `input` of each of its streams and joins these rows.
 pub(super) fn plan(
     stage: &SparkStage,
     result: &ResultTopic,
+    references: &BTreeMap<String, ReferenceRows>,
     read: &Read,
     input: impl Fn(&SparkStream) -> Result<Input>,
 ) -> Result<Plan> {
@@ -57,7 +56,7 @@ pub(super) fn plan(
         settings: &format!("{:?}{:?}{:?}", settings.trigger, settings.real_time, settings.conf),
         streams,
         kafka: kafka_options::options(&stage.context.connection, &settings.kafka),
-        references: &stage.references,
+        references,
         schemas: &*stage.context.schemas,
     };
     print(&parts, result, read)
@@ -97,16 +96,11 @@ pub(crate) fn print(parts: &PlanParts<'_>, result: &ResultTopic, read: &Read) ->
     Ok(Plan { printed, sink, digest })
 }
 
-/// The project's reference tables, which have to be in files.
-///
-/// # Errors
-/// `Project` for a table that isn't in a file, or can't be read.
-pub(crate) fn load_references(project: &Project) -> Result<BTreeMap<String, ReferenceRows>> {
-    let rows = |table: &ReferenceData| ReferenceRows {
+/// A version of a table as queries are printed with it.
+pub(crate) fn reference_rows(table: &ReferenceData) -> ReferenceRows {
+    ReferenceRows {
         rows: table.batch().clone(),
         key: table.key().to_vec(),
         valid_us: table.valid_us().map(|(from_us, to_us)| (from_us.to_vec(), to_us.to_vec())),
-    };
-    let tables = references::of_files(project)?;
-    Ok(tables.iter().map(|(name, table)| (name.clone(), rows(table))).collect())
+    }
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use model::{Classified as _, Retry, TopicPartition};
 use spark::Session;
 use spark::client::RunningQuery;
-use spark::print::{Input, Read, StreamTrigger, stream_write};
+use spark::print::{Input, Read, ReferenceRows, StreamTrigger, stream_write};
 
 use super::names::QueryName;
 use super::plan::{self, Plan};
 use super::rebuilds::Rebuilds;
+use super::tables::{self, LastLoads, Loads};
 use super::watch::{self, Watched};
-use super::{SparkStage, SparkStream, queries, real_time};
+use super::{NAME, SparkStage, SparkStream, queries, real_time};
 use crate::error::{Error, Result};
 use crate::run::results::ResultTopic;
 use crate::run::sharing::Share;
@@ -32,25 +33,53 @@ pub(super) fn run(stage: &SparkStage, share: &mut Share) -> Result<()> {
     watched.and(queries::stop(&stage.place, &mut session, &stage.snapshots).map(drop))
 }
 
+/// Watches the queries, and has them go on with new rows of the tables that they join.
 fn watch_all(stage: &SparkStage, session: &mut Session, share: &mut Share) -> Result<()> {
-    let mut queries = start(stage, session)?;
+    let mut queries: Vec<Watched<'_>> = Vec::new();
+    loop {
+        let loads = stage.tables.newest();
+        let mut started = start(stage, session, &loads)?;
+        // What is known of those that run on is kept.
+        for watched in &mut started {
+            if let Some(at) = queries.iter().position(|before| before.is(watched)) {
+                *watched = queries.swap_remove(at);
+            }
+        }
+        queries = started;
+        if !watch_until_tables_change(stage, session, share, &mut queries, &loads)? {
+            return Ok(());
+        }
+    }
+}
+
+/// False if the queries are to be watched no longer.
+fn watch_until_tables_change(
+    stage: &SparkStage,
+    session: &mut Session,
+    share: &mut Share,
+    queries: &mut [Watched<'_>],
+    loads: &Loads,
+) -> Result<bool> {
     while !stage.context.stop.wait(WATCH_INTERVAL) && !share.has_changed()? {
         for at in 0..queries.len() {
             let Some(watched) = queries.get_mut(at) else { break };
             let Err(error) = watched.watch(stage, session) else { continue };
             if matches!(error, Error::Position(_)) {
                 let topics = watched.topics.clone();
-                note_rebuilds(stage, &queries, &topics)?;
+                note_rebuilds(stage, queries, &topics)?;
             }
             return Err(error);
         }
-        stage.context.status.set_published(&published(&queries), &BTreeMap::new());
+        stage.context.status.set_published(&published(queries), &BTreeMap::new());
         // One that was started again may fail again: a trouble is over when each has done a batch.
         if queries.iter().all(Watched::has_reported) {
             stage.is_up();
         }
+        if stage.tables.have_changed(loads) {
+            return Ok(true);
+        }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Where Spark has dropped rows of one query, those that read one of its topics are built anew: they drop the same rows, if they haven't yet.
@@ -72,13 +101,15 @@ fn published(queries: &[Watched<'_>]) -> Vec<(TopicPartition, i64)> {
     least.into_iter().filter(|(partition, _)| has_all(partition)).collect()
 }
 
-/// Starts each query that doesn't run with the plan that it has now; one that runs with another plan goes on from its checkpoint.
-pub(super) fn start<'a>(stage: &'a SparkStage, session: &mut Session) -> Result<Vec<Watched<'a>>> {
+/// Starts each query that doesn't run with the plan that it has now, and with these rows; one that runs with another plan goes on from its
+/// checkpoint. Gives less than all if the stop switch is thrown meanwhile.
+pub(super) fn start<'a>(stage: &'a SparkStage, session: &mut Session, loads: &Loads) -> Result<Vec<Watched<'a>>> {
+    let rows = tables::rows(loads);
     let rebuilds = Rebuilds::load(&stage.snapshots)?;
     let mut running: Vec<(QueryName, RunningQuery)> = queries::running(&stage.place, session)?;
     let mut found = Vec::new();
     for result in &stage.results {
-        let plan = plan_of(stage, result)?;
+        let plan = plan_of(stage, result, &rows)?;
         let name = name_of(result, &plan, &rebuilds);
         let at = running.iter().position(|(running, _)| *running == name);
         found.push((result, plan, at.map(|at| running.swap_remove(at))));
@@ -93,6 +124,9 @@ pub(super) fn start<'a>(stage: &'a SparkStage, session: &mut Session) -> Result<
     }
     // Ending one may have shown that it must be built anew.
     let rebuilds = Rebuilds::load(&stage.snapshots)?;
+    let mut last = LastLoads::read(&stage.snapshots)?;
+    let names: Vec<String> = found.iter().map(|(result, plan, _)| name_of(result, plan, &rebuilds).lasting()).collect();
+    last.retain(&names)?;
     let mut queries = Vec::new();
     for (result, plan, found) in found {
         let topics = stage.streams_of(result).map(|known| known.stream.topics.validated.clone()).collect();
@@ -103,7 +137,14 @@ pub(super) fn start<'a>(stage: &'a SparkStage, session: &mut Session) -> Result<
             }
             None => {
                 let name = name_of(result, &plan, &rebuilds);
-                let query = start_one(stage, session, result, plan, &name)?;
+                let others = last.others(&name.lasting(), &result.query, loads, &stage.tables)?;
+                if let Some(others) = others
+                    && !finish(stage, session, result, &others, &name)?
+                {
+                    return Ok(queries);
+                }
+                last.keep(&name.lasting(), &result.query, loads)?;
+                let query = start_one(stage, session, result, plan, &name, Runs::On)?;
                 tracing::info!(query = %name.lasting(), "started on Apache Spark");
                 (name, query)
             }
@@ -113,9 +154,38 @@ pub(super) fn start<'a>(stage: &'a SparkStage, session: &mut Session) -> Result<
     Ok(queries)
 }
 
-fn plan_of(stage: &SparkStage, result: &ResultTopic) -> Result<Plan> {
+/// Has Spark finish what it broke off when a query was stopped, with the rows that the query ran with. False if the stop switch was thrown
+/// before it had.
+fn finish(
+    stage: &SparkStage,
+    session: &mut Session,
+    result: &ResultTopic,
+    rows: &BTreeMap<String, ReferenceRows>,
+    name: &QueryName,
+) -> Result<bool> {
+    let plan = plan_of(stage, result, rows)?;
+    let name = QueryName { digest: plan.digest.clone(), ..name.clone() };
+    let query = start_one(stage, session, result, plan, &name, Runs::UntilItIsDone)?;
+    tracing::info!(query = %name.lasting(), "finishes on Apache Spark what it began with earlier rows of reference tables");
+    let interval_ms = i64::try_from(WATCH_INTERVAL.as_millis()).unwrap_or(i64::MAX);
+    while !stage.place.runtime.block_on(session.wait(&query, interval_ms))? {
+        stage.context.status.step(NAME);
+        if stage.context.stop.is_set() {
+            watch::end(&stage.place, &stage.snapshots, session, &query, &name)?;
+            return Ok(false);
+        }
+    }
+    let dropped: u64 = watch::reports(&stage.place, session, &query)?.iter().map(spark::Progress::rows_dropped).sum();
+    if dropped > 0 {
+        Rebuilds::note(&stage.snapshots, &name)?;
+        return Err(watch::dropped(&result.query.name, dropped));
+    }
+    Ok(true)
+}
+
+fn plan_of(stage: &SparkStage, result: &ResultTopic, rows: &BTreeMap<String, ReferenceRows>) -> Result<Plan> {
     if real_time::is_wanted(stage, result) {
-        return plan::plan(stage, result, &Read::RealTime, |_| Ok(Input::RealTime));
+        return plan::plan(stage, result, rows, &Read::RealTime, |_| Ok(Input::RealTime));
     }
     let input = |known: &SparkStream| {
         Ok(Input::Stream {
@@ -123,12 +193,19 @@ fn plan_of(stage: &SparkStage, result: &ResultTopic) -> Result<Plan> {
             offsets_per_trigger_max: stage.place.settings.offsets_per_trigger.map(u64::from),
         })
     };
-    plan::plan(stage, result, &Read::Stream, input)
+    plan::plan(stage, result, rows, &Read::Stream, input)
 }
 
 fn name_of(result: &ResultTopic, plan: &Plan, rebuilds: &Rebuilds) -> QueryName {
     let key = QueryName::key(&result.query.name, result.generation);
     QueryName { rebuild: rebuilds.count(&key), key, digest: plan.digest.clone() }
+}
+
+/// For how long a query runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runs {
+    On,
+    UntilItIsDone,
 }
 
 fn start_one(
@@ -137,11 +214,12 @@ fn start_one(
     result: &ResultTopic,
     plan: Plan,
     name: &QueryName,
+    runs: Runs,
 ) -> Result<RunningQuery> {
     let (prefix, settings) = (stage.place.prefix(), &stage.place.settings);
     let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut checkpoint = format!("{}/{prefix}{}", stage.checkpoints, name.lasting());
-    let trigger = match settings.real_time.filter(|_| real_time::is_wanted(stage, result)) {
+    let mut trigger = match settings.real_time.filter(|_| real_time::is_wanted(stage, result)) {
         Some(every) => {
             // What Spark remembers of a query with state is of no use to one without.
             checkpoint.push_str(".real_time");
@@ -149,6 +227,9 @@ fn start_one(
         }
         None => StreamTrigger::EachBatch(milliseconds(settings.trigger.0)),
     };
+    if runs == Runs::UntilItIsDone {
+        trigger = StreamTrigger::AvailableNow;
+    }
     let write = stream_write(plan.printed, &plan.sink, &format!("{prefix}{name}"), &checkpoint, trigger);
     Ok(stage.place.runtime.block_on(session.start(write))?)
 }

@@ -37,6 +37,11 @@ impl<'a> Watched<'a> {
         Self { result, name, query, topics, reported: String::new(), positions, metrics }
     }
 
+    /// Whether it is the same run of the same query.
+    pub(super) fn is(&self, other: &Watched<'_>) -> bool {
+        self.name == other.name && self.query == other.query
+    }
+
     /// Whether it reads a topic.
     pub(super) fn reads(&self, topic: &str) -> bool {
         self.topics.iter().any(|read| read == topic)
@@ -79,7 +84,8 @@ impl<'a> Watched<'a> {
     }
 }
 
-fn dropped(query: &str, rows: u64) -> Error {
+/// What a stage ends with when Spark has dropped rows.
+pub(super) fn dropped(query: &str, rows: u64) -> Error {
     Error::Position(format!(
         "Apache Spark dropped {rows} rows of the query {query} that came behind its watermark, so its results are short of them: set \
          spark.watermark_delay to more, or the stream's max_skew to less. At the next start the query works everything out anew, which \
