@@ -4,6 +4,8 @@
 //! reluctant one the end first. A round beyond the least number of rounds takes a row at least. What is preferred less than a match that
 //! is reached without a further row can never win, and isn't listed.
 
+use std::collections::BTreeSet;
+
 use super::plan::VariableSet;
 use super::syntax::RowPattern;
 
@@ -253,17 +255,20 @@ impl Program {
 
     /// States reached from a step without a row, best first, up to the end of the match; and whether that is reached.
     fn followers(&self, from: usize) -> (Vec<u16>, bool) {
-        let mut found = Vec::new();
-        let mut seen = vec![false; self.steps.len()];
+        let mut found: Vec<u16> = Vec::new();
+        // What follows a step depends on how many of the rounds around it were entered since the last row: those are left by a row alone.
+        let mut seen = BTreeSet::new();
         // Steps to visit, best on top, each with the rounds entered on the way to it.
         let mut open = vec![(from, Vec::new())];
         while let Some((at, mut entered)) = open.pop() {
-            match seen.get_mut(at) {
-                Some(seen) if !*seen => *seen = true,
-                _ => continue,
+            if !seen.insert((at, entered.len())) {
+                continue;
             }
             match self.steps.get(at) {
-                Some(Step::Row { .. }) => found.extend(self.states.get(at)),
+                Some(Step::Row { .. }) => {
+                    let state = self.states.get(at).copied();
+                    found.extend(state.filter(|state| !found.contains(state)));
+                }
                 Some(Step::Split(targets)) => {
                     open.extend(targets.iter().rev().map(|target| (*target, entered.clone())));
                 }
@@ -278,5 +283,40 @@ impl Program {
             }
         }
         (found, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `A (A*?)*`: the inner quantifier would rather take nothing, but then the outer round would be empty, and the outer one wants another.
+    #[test]
+    fn a_round_that_must_take_a_row_takes_one_where_its_content_would_not() {
+        let variable = || RowPattern::Variable(0);
+        let many = |inner: RowPattern, reluctant| RowPattern::Quantified {
+            inner: Box::new(inner),
+            least: 0,
+            most: None,
+            reluctant,
+        };
+        let pattern = RowPattern::Sequence(vec![variable(), many(many(variable(), true), false)]);
+        let automaton = Automaton::new(&pattern).unwrap();
+        assert_eq!(automaton.start, [0]);
+        for state in &automaton.states {
+            assert_eq!((state.next.as_slice(), state.ends), (&[1][..], true), "another row is preferred to the end");
+        }
+    }
+
+    /// `PERMUTE(A+, B)`: `A+` stands in both orders, so that it can be long in one and short in the other; `PERMUTE(A, B, C)` shares.
+    #[test]
+    fn orders_share_what_can_be_matched_in_one_way_only() {
+        let plus =
+            RowPattern::Quantified { inner: Box::new(RowPattern::Variable(0)), least: 1, most: None, reluctant: false };
+        let states = |parts: Vec<RowPattern>| Automaton::new(&RowPattern::Permute(parts)).unwrap().states.len();
+        let single = |count: u8| (0..count).map(RowPattern::Variable).collect::<Vec<_>>();
+        // A A* B C, A A* C B, B A A* C, B C A A*, C A A* B, C B A A*, of which two begin with the same B and two with the same C.
+        assert_eq!(states([vec![plus], single(3).split_off(1)].concat()), 6 * 4 - 2);
+        assert_eq!(states(single(3)), 3 + 6 + 6);
     }
 }
