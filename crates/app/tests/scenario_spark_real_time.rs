@@ -31,6 +31,31 @@ fn project(column: Column, csv: &str, partitions: u32) -> ProjectDir {
     project
 }
 
+/// Renames a merchant and loads one payment after the other, until one has the new name; those before it have the old one.
+fn a_renamed_merchant_is_seen(project: &ProjectDir) {
+    project.edit("reference/merchants.csv", "Grün Foods One", "Grün Foods Two");
+    let named = |name: &str| {
+        let count = format!(
+            "SELECT count(*) FROM bi.payments_enriched WHERE transaction_id LIKE 'x%' AND merchant_name = 'Grün Foods {name}'"
+        );
+        project.sql_value(&count).parse::<u64>().expect("a number")
+    };
+    for number in 0..100 {
+        let payment = format!(
+            "transaction_id,account_id,merchant_id,amount,currency,country,channel,status,event_time\n\
+             x{number},a1,m0001,1.00,EUR,DE,chip,approved,2026-01-05T10:00:00.000Z\n"
+        );
+        std::fs::write(project.path.join("one.csv"), payment).unwrap();
+        std::fs::rename(project.path.join("one.csv"), project.path.join(format!("one{number}.csv"))).unwrap();
+        load(project, &format!("one{number}.csv"));
+        testkit::wait_for("the payment", PATIENCE, || (named("One") + named("Two") > number).then_some(()));
+        if named("Two") > 0 {
+            return;
+        }
+    }
+    panic!("the change isn't seen");
+}
+
 #[test]
 fn queries_without_windows_run_in_real_time_and_a_spark_that_is_too_small_is_told() {
     let csv = payments(13, 900);
@@ -59,6 +84,7 @@ fn queries_without_windows_run_in_real_time_and_a_spark_that_is_too_small_is_tol
     load(&spark, "part2.csv");
     spark.wait_for_value(&folded(QUERY), &local.sql_value(&folded(QUERY)), PATIENCE);
     assert_same_tables(&local, &spark, &[QUERY]);
+    a_renamed_merchant_is_seen(&spark);
     process.signal(Signal::SIGINT);
     assert_eq!(process.wait(PATIENCE).code(), Some(0), "{}", process.tail());
 
