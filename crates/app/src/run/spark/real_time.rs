@@ -22,15 +22,12 @@ pub(super) fn is_wanted(stage: &SparkStage, result: &ResultTopic) -> bool {
     stage.place.settings.real_time.is_some() && can_be_real_time(&result.query)
 }
 
-/// Checks that Spark has what the queries in Real-Time Mode need, before one is started.
+/// Checks that Spark has what all queries in Real-Time Mode need, before one is started.
 ///
 /// # Errors
 /// `Project` when Spark is too old or too small, `Unavailable` when none of its task slots gets free.
 pub(super) fn check(stage: &SparkStage, session: &mut Session) -> Result<()> {
     let (wanted, others): (Vec<_>, Vec<_>) = stage.results.iter().partition(|result| is_wanted(stage, result));
-    if wanted.is_empty() {
-        return Ok(());
-    }
     let runtime = &stage.place.runtime;
     let version = runtime.block_on(session.version())?;
     if !has_real_time(&version) {
@@ -45,9 +42,13 @@ pub(super) fn check(stage: &SparkStage, session: &mut Session) -> Result<()> {
         partitions.map(|count| usize::try_from(count).unwrap_or(0)).sum()
     };
     let held: usize = wanted.iter().map(partitions).sum();
-    let slots = runtime
-        .block_on(async { tokio::time::timeout(SLOT_PATIENCE, session.task_slots()).await })
-        .map_err(|_| Error::Unavailable("all task slots of Apache Spark are taken by other queries".to_owned()))??;
+    let slots = runtime.block_on(async { tokio::time::timeout(SLOT_PATIENCE, session.task_slots()).await }).map_err(
+        |_| {
+            Error::Unavailable(
+                "all task slots of Apache Spark are taken; spark.real_time needs one free to count them".to_owned(),
+            )
+        },
+    )??;
     if let Some(needed) = lacking(held, !others.is_empty(), slots) {
         let names: Vec<&str> = wanted.iter().map(|result| result.query.name.as_str()).collect();
         let rest = if others.is_empty() { "" } else { ", and the other queries one" };

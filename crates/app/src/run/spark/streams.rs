@@ -119,7 +119,7 @@ pub(super) fn start<'a>(stage: &'a SparkStage, session: &mut Session, loads: &Lo
         tracing::info!(query = %name.lasting(), "stopped on Apache Spark: the project no longer has it, or has changed it");
         watch::end(&stage.place, &stage.snapshots, session, &query, &name)?;
     }
-    if found.iter().all(|(.., running)| running.is_none()) {
+    if found.iter().any(|(result, _, running)| running.is_none() && real_time::is_wanted(stage, result)) {
         real_time::check(stage, session)?;
     }
     // Ending one may have shown that it must be built anew.
