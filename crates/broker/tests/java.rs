@@ -7,12 +7,10 @@ use std::process::Command;
 
 use common::TestBroker;
 
-/// Needs a directory with `kafka-clients` and what it depends on, as Maven's `dependency:copy-dependencies` makes it, in
-/// `KAFKA_CLIENT_LIBS`, and a JDK.
+/// Needs a JDK, and a directory with `kafka-clients` and what it depends on, as `./dev services` has it for Apache Kafka itself.
 #[test]
-#[ignore = "needs Kafka's jars in the directory KAFKA_CLIENT_LIBS"]
 fn javas_clients_pass_their_check() {
-    let libs = std::env::var("KAFKA_CLIENT_LIBS").expect("KAFKA_CLIENT_LIBS is set");
+    let libs = std::env::var("TILLSTREAM_TEST_KAFKA_LIBS").expect("./dev services prints TILLSTREAM_TEST_KAFKA_LIBS");
     let directory = tempfile::tempdir().unwrap();
     let broker = TestBroker::start(directory.path());
     let check = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/java/ClientCheck.java");
