@@ -12,7 +12,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::spark::{PAYMENTS, assert_same_tables, cut, drain, folded, load, on_spark, payments, payments_project};
+use common::spark::{assert_same_tables, cut, drain, folded, keep_queries, load, on_spark, payments, payments_project};
 use nix::sys::signal::Signal;
 use testkit::own::OwnServer;
 use testkit::project::{Column, ProjectDir};
@@ -23,9 +23,7 @@ const QUERY: &str = "payments_enriched";
 /// The payments example with the query that joins each payment with its merchant, and so many partitions.
 fn project(column: Column, csv: &str, partitions: u32) -> ProjectDir {
     let project = payments_project(column, csv);
-    for query in PAYMENTS.iter().filter(|query| **query != QUERY) {
-        std::fs::remove_file(project.path.join(format!("queries/{query}.sql"))).unwrap();
-    }
+    keep_queries(&project, &[QUERY]);
     std::fs::remove_dir_all(project.path.join("patterns")).unwrap();
     project.edit("tillstream.yaml", "partitions: 4", &format!("partitions: {partitions}"));
     project

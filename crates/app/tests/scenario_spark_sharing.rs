@@ -12,7 +12,9 @@ mod common;
 use std::time::Duration;
 
 use common::sharing::{leaders, start, wait_until_shared, with_registry};
-use common::spark::{PATTERN, TWO, assert_same_tables, cut, drain, folded, load, on_spark, payments, payments_project};
+use common::spark::{
+    PATTERN, TWO, assert_same_tables, cut, drain, folded, keep_queries, load, on_spark, payments, payments_project,
+};
 use nix::sys::signal::Signal;
 use testkit::project::{Column, ProjectDir};
 
@@ -23,9 +25,7 @@ const SHARED: [&str; 3] = ["validate transactions", "patterns", "store"];
 /// The payments example with two queries for Spark and its patterns.
 fn project(column: Column, csv: &str) -> ProjectDir {
     let project = payments_project(column, csv);
-    for query in common::spark::PAYMENTS.iter().filter(|query| !TWO.contains(query)) {
-        std::fs::remove_file(project.path.join(format!("queries/{query}.sql"))).unwrap();
-    }
+    keep_queries(&project, &TWO);
     project
 }
 

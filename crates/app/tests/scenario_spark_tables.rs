@@ -13,7 +13,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::spark::{PAYMENTS, cut, load, on_spark, payments, payments_project};
+use common::spark::{cut, keep_queries, load, on_spark, payments, payments_project};
 use kafka::{Connection, Reader, ReaderOptions, Start};
 use model::TopicPartition;
 use nix::sys::signal::Signal;
@@ -28,9 +28,7 @@ const QUERIES: [&str; 2] = ["payments_enriched", "spend_by_category"];
 /// The payments example with its merchants in PostgreSQL, and the queries that join them.
 fn project(csv: &str) -> ProjectDir {
     let project = payments_project(Column::Servers, csv);
-    for query in PAYMENTS.iter().filter(|query| !QUERIES.contains(query)) {
-        std::fs::remove_file(project.path.join(format!("queries/{query}.sql"))).unwrap();
-    }
+    keep_queries(&project, &QUERIES);
     std::fs::remove_dir_all(project.path.join("patterns")).unwrap();
     let file = std::fs::read_to_string(project.path.join("reference/merchants.csv")).unwrap();
     let table = "    table: shop.merchants\n    refresh: 200ms\n";

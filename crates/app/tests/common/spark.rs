@@ -104,15 +104,20 @@ pub(crate) fn payments_project(column: Column, csv: &str) -> ProjectDir {
     project
 }
 
+/// Removes the other queries of the payments example.
+pub(crate) fn keep_queries(project: &ProjectDir, kept: &[&str]) {
+    for query in PAYMENTS.iter().filter(|query| !kept.contains(query)) {
+        std::fs::remove_file(project.path.join(format!("queries/{query}.sql"))).unwrap();
+    }
+}
+
 /// Few queries, for scenarios in which Spark starts them several times: each start costs seconds. One folds rows, one takes them as they are.
 pub(crate) const TWO: [&str; 2] = ["kpis_per_minute", "payments_enriched"];
 
 /// The payments example with these two queries and no patterns.
 pub(crate) fn with_two_queries(column: Column, csv: &str) -> ProjectDir {
     let project = payments_project(column, csv);
-    for query in PAYMENTS.iter().filter(|query| !TWO.contains(query)) {
-        std::fs::remove_file(project.path.join(format!("queries/{query}.sql"))).unwrap();
-    }
+    keep_queries(&project, &TWO);
     std::fs::remove_dir_all(project.path.join("patterns")).unwrap();
     project
 }
