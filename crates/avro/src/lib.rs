@@ -31,6 +31,7 @@ pub mod json;
 mod put;
 mod resolve;
 pub mod schema;
+pub mod units;
 mod values;
 mod walk;
 pub mod wire;

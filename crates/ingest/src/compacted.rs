@@ -327,6 +327,10 @@ mod tests {
         fn register(&self, _: &str, _: &str) -> Result<u32, SchemaError> {
             Ok(1)
         }
+
+        fn ids(&self, _: &str) -> Result<Vec<u32>, SchemaError> {
+            Ok(vec![1, 2, 3])
+        }
     }
 
     fn encoded(schema_id: u32, id: &str, cents: Option<i128>) -> Vec<u8> {

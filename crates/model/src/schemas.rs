@@ -58,4 +58,11 @@ pub trait Schemas: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// `Refused` when it is invalid or incompatible, `Unavailable` when the registry can't be asked.
     fn register(&self, subject: &str, schema: &str) -> Result<u32, SchemaError>;
+
+    /// The ids of all versions that a subject has or had, the earliest first; none of a subject that isn't there. It is asked anew each time,
+    /// since others may register more.
+    ///
+    /// # Errors
+    /// `Unavailable` when the registry can't be asked.
+    fn ids(&self, subject: &str) -> Result<Vec<u32>, SchemaError>;
 }

@@ -72,7 +72,10 @@ async fn everything_a_stage_needs() {
     assert!(matches!(client.register(subject, &breaking).await, Err(ClientError::Refused { code: 409, .. })));
     client.set_level(subject, "NONE").await.unwrap();
     assert_eq!(client.register(subject, &breaking).await.unwrap(), id + 1);
+    assert_eq!(client.ids(subject).await.unwrap(), [id, id + 1]);
+    assert_eq!(client.ids("none").await.unwrap(), [0_u32; 0]);
     assert_eq!(client.delete_subject(subject, false).await.unwrap(), [1, 2]);
+    assert_eq!(client.ids(subject).await.unwrap(), [id, id + 1], "records of it are there still");
     assert!(matches!(client.latest(subject).await, Err(ClientError::Unknown { code: 40401, .. })));
     server.stop().await;
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::ids::{IdReader, Ids};
 use crate::options::StreamRules;
 use crate::restore::{Decided, Settled};
-use crate::writers::Writers;
+use crate::writers::{Writers, prepare_own};
 
 /// What is to be done with a raw record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,15 +114,17 @@ impl PartitionValidator {
         })
     }
 
-    /// Keeps the ids of records that were accepted before the restart.
+    /// Keeps the ids of records that were accepted before the restart, also of those with an earlier schema of the stream.
     ///
     /// # Errors
-    /// `BrokenOutput` when a record isn't one that validation wrote; `SpillWrite` and `DuplicatesFull` when there is no room for them.
-    pub fn recall(&mut self, block: &RecordBlock) -> Result<()> {
+    /// `BrokenOutput` when a record isn't one that validation wrote; `Registry` while that is away; `SpillWrite` and `DuplicatesFull` when
+    /// there is no room for the ids.
+    pub fn recall(&mut self, block: &RecordBlock, schemas: &dyn Schemas) -> Result<()> {
         if self.duplicates.is_none() {
             return Ok(());
         }
         self.make_room()?;
+        prepare_own(block, &mut self.decoder, schemas)?;
         let decoded = self.decode(block)?;
         if let (Some(duplicates), Some(ids)) = (&mut self.duplicates, &decoded.ids) {
             duplicates.take_up(ids, &decoded.payloads);

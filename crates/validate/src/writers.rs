@@ -61,11 +61,7 @@ impl Writers {
         match schemas.by_id(id) {
             Ok(text) => {
                 self.unknown.remove(&id);
-                match avro::Schema::parse(&text) {
-                    // One that doesn't resolve is remembered by the decoder, with the reason.
-                    Ok(writer) => drop(decoder.add_writer(id, &writer)),
-                    Err(error) => decoder.refuse_writer(id, &error.to_string()),
-                }
+                add(decoder, id, &text);
                 Ok(())
             }
             Err(model::SchemaError::Unknown { .. }) => {
@@ -79,5 +75,29 @@ impl Writers {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Makes the schemas known to the decoder that records of our own, from before the stream's schema changed, were written with. One that the
+/// registry doesn't have stays unknown.
+///
+/// # Errors
+/// `Registry` while it is away.
+pub(crate) fn prepare_own(block: &RecordBlock, decoder: &mut Decoder, schemas: &dyn Schemas) -> Result<()> {
+    for id in decoder.missing(&block.values) {
+        match schemas.by_id(id) {
+            Ok(text) => add(decoder, id, &text),
+            Err(model::SchemaError::Unknown { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn add(decoder: &mut Decoder, id: u32, text: &str) {
+    match avro::Schema::parse(text) {
+        // One that doesn't resolve is remembered by the decoder, with the reason.
+        Ok(writer) => drop(decoder.add_writer(id, &writer)),
+        Err(error) => decoder.refuse_writer(id, &error.to_string()),
     }
 }

@@ -35,6 +35,10 @@ impl Schemas for TestSchemas {
     fn register(&self, _: &str, _: &str) -> Result<u32, SchemaError> {
         unreachable!("validation registers nothing")
     }
+
+    fn ids(&self, _: &str) -> Result<Vec<u32>, SchemaError> {
+        unreachable!("validation asks for ids of records")
+    }
 }
 
 fn rules() -> StreamRules {
@@ -153,6 +157,37 @@ fn another_writers_schema_is_resolved_and_the_payload_written_in_ours() {
 }
 
 #[test]
+fn ids_of_records_with_an_earlier_schema_are_recalled() {
+    let earlier = SCHEMA.replace("timestamp-micros", "timestamp-millis");
+    let mut before = Vec::new();
+    avro::wire::write_header(3, &mut before);
+    let json = serde_json::json!({ "id": "a", "amount": "1.00", "at": 100_000 });
+    avro::json::encode(&avro::Schema::parse(&earlier).unwrap(), &json, &mut before).unwrap();
+    let recalled = Outputs::block([(0, -1, &before[..])].into_iter(), 0);
+
+    let mut rules = rules();
+    let field = r#""fields":[{"name":"note","type":["null","string"],"default":null},"#;
+    rules.schema = avro::Schema::parse(&SCHEMA.replace(r#""fields":["#, field)).unwrap();
+    let progress = Progress { raw_offset: 1, validated_offset: 1, last_validated_raw_offset: 0, ..Progress::start(0) };
+    let resume = || PartitionValidator::resume(Arc::new(rules.clone()), progress.clone()).unwrap();
+    let schemas = TestSchemas::default();
+    *schemas.is_down.lock().unwrap() = true;
+    assert!(matches!(resume().recall(&recalled, &schemas), Err(Error::Registry(_))));
+    *schemas.is_down.lock().unwrap() = false;
+    let unknown = resume().recall(&recalled, &schemas).unwrap_err();
+    assert!(matches!(&unknown, Error::BrokenOutput { offset: 0, .. }), "{unknown}");
+
+    schemas.texts.lock().unwrap().extend([(3, earlier), (OWN_ID + 1, SCHEMA.to_owned())]);
+    let mut validator = resume();
+    validator.recall(&recalled, &schemas).unwrap();
+    // The same record again, as its producer wrote it, and another one with its id.
+    let mut conflict = value("a", "2.00", 100 * SECOND);
+    conflict[4] += 1;
+    let values = [before, conflict];
+    assert_eq!(reasons(&validator.validate(&block(&values, 1), NOW, &schemas).unwrap()), ["duplicate", "id_conflict"]);
+}
+
+#[test]
 fn an_unknown_schema_is_waited_for_then_rejected_and_an_outage_is_no_verdict() {
     let mut bytes = value("a", "1.00", SECOND);
     bytes[4] = 99;
@@ -221,7 +256,8 @@ impl Outputs {
             let records = self.validated.iter().skip(from as usize).take((to - from) as usize);
             Self::block(records.map(|(raw, previous, payload)| (*raw, *previous, &payload[..])), from)
         };
-        validator.recall(&validated(progress.duplicates_from_offset, progress.validated_offset)).unwrap();
+        let recalled = validated(progress.duplicates_from_offset, progress.validated_offset);
+        validator.recall(&recalled, &TestSchemas::default()).unwrap();
         let mut settled = Settled::after(progress);
         settled.validated(&validated(progress.validated_offset, self.validated.len() as i64)).unwrap();
         let rejected = self.rejected.iter().skip(progress.rejected_offset as usize);

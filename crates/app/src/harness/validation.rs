@@ -180,7 +180,8 @@ impl StreamValidation {
             let (validated, rejected) = (output(&self.stream.topics.validated), output(&self.stream.topics.rejected));
             let log = &self.world.log;
             let mut validator = PartitionValidator::resume(self.rules.clone(), progress.clone())?;
-            validator.recall(&log.read(&validated, progress.duplicates_from_offset, progress.validated_offset))?;
+            let recalled = log.read(&validated, progress.duplicates_from_offset, progress.validated_offset);
+            validator.recall(&recalled, &*self.world.schemas)?;
             let mut settled = Settled::after(progress);
             settled.validated(&log.read(&validated, progress.validated_offset, log.end(&validated)))?;
             settled.rejected(&log.read(&rejected, progress.rejected_offset, log.end(&rejected)))?;

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::run::generations::{Role, Run};
 use crate::run::sink::RecordSink;
 use crate::run::status::ShownRow;
+use crate::run::topics::value_subject;
 
 /// The result of a query in one generation.
 #[derive(Debug, Clone)]
@@ -94,7 +95,7 @@ impl ResultTopic {
 
     /// Registers the schemas of keys and values; gives both ids.
     pub(crate) fn register(&self, schemas: &dyn Schemas) -> Result<(u32, u32)> {
-        let value_id = schemas.register(&format!("{}-value", self.topic), self.value_schema.canonical())?;
+        let value_id = schemas.register(&value_subject(&self.topic), self.value_schema.canonical())?;
         let key_id = schemas.register(&format!("{}-key", self.topic), self.key_schema.canonical())?;
         Ok((key_id, value_id))
     }

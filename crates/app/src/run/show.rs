@@ -84,6 +84,10 @@ mod tests {
         fn register(&self, _: &str, _: &str) -> Result<u32, SchemaError> {
             Ok(7)
         }
+
+        fn ids(&self, _: &str) -> Result<Vec<u32>, SchemaError> {
+            Ok(vec![7])
+        }
     }
 
     #[test]

@@ -13,6 +13,11 @@ const KAFKA_BYTES_MAX: u64 = 1_048_588;
 /// Room for the headers of a rejected record; its message is bounded.
 const HEADERS_BYTES_MAX: u64 = 1_048_576;
 
+/// The subject of a topic's values: Confluent's `TopicNameStrategy`.
+pub(crate) fn value_subject(topic: &str) -> String {
+    format!("{topic}-value")
+}
+
 /// The topics of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StreamTopics {
@@ -62,9 +67,14 @@ impl StreamTopics {
 
     /// Registers the stream's schema for the raw and the validated topic; gives both ids.
     pub(crate) fn register(&self, schemas: &dyn Schemas, schema: &str) -> Result<(u32, u32)> {
-        let raw = schemas.register(&format!("{}-value", self.raw), schema)?;
-        let validated = schemas.register(&format!("{}-value", self.validated), schema)?;
+        let raw = schemas.register(&value_subject(&self.raw), schema)?;
+        let validated = schemas.register(&self.validated_subject(), schema)?;
         Ok((raw, validated))
+    }
+
+    /// The subject that has the schemas of validated records.
+    pub(crate) fn validated_subject(&self) -> String {
+        value_subject(&self.validated)
     }
 
     /// Checks that topics which were there before have the partitions that the project asks for: positions and keys depend on them.

@@ -75,6 +75,11 @@ impl Schemas for BlockingClient {
         self.call(move |client| async move { client.register(&name, &text).await })
             .map_err(|error| error.for_subject(subject))
     }
+
+    fn ids(&self, subject: &str) -> Result<Vec<u32>, SchemaError> {
+        let name = subject.to_owned();
+        self.call(move |client| async move { client.ids(&name).await }).map_err(|error| error.for_subject(subject))
+    }
 }
 
 impl Drop for BlockingClient {

@@ -279,6 +279,24 @@ impl Client {
         self.ask(self.request(Method::GET, &["subjects", subject, "versions"], &[])?).await
     }
 
+    /// The ids of all versions that a subject has, and of those that were deleted and can still be read; the earliest version first. None of a
+    /// subject that is not there.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn ids(&self, subject: &str) -> Result<Vec<u32>, ClientError> {
+        const DELETED: [(&str, &str); 1] = [("deleted", "true")];
+        let versions = self.ask::<Vec<u32>>(self.request(Method::GET, &["subjects", subject, "versions"], &DELETED)?);
+        let mut ids = Vec::new();
+        for version in known(versions.await)?.unwrap_or_default() {
+            let path = ["subjects", subject, "versions", &version.to_string()];
+            // One that was deleted for good meanwhile names nothing any more.
+            let found = known(self.ask::<SubjectSchema>(self.request(Method::GET, &path, &DELETED)?).await)?;
+            ids.extend(found.map(|version| version.id));
+        }
+        Ok(ids)
+    }
+
     /// The compatibility level that holds for a subject, in Confluent's words.
     ///
     /// # Errors
@@ -397,6 +415,14 @@ impl Client {
 
     fn unavailable(&self, reason: String) -> ClientError {
         ClientError::Unavailable { url: self.base.to_string(), reason }
+    }
+}
+
+/// What is there; `None` of what the registry says is not.
+fn known<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
+    match answer {
+        Err(ClientError::Unknown { .. }) => Ok(None),
+        answer => answer.map(Some),
     }
 }
 

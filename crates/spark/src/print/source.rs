@@ -24,8 +24,6 @@ pub struct Source {
     pub topic: String,
     /// Options of Spark's Kafka source: `kafka.bootstrap.servers` and security.
     pub kafka: BTreeMap<String, String>,
-    /// The stream's own schema as Avro's JSON, which records are read in.
-    pub schema: String,
     /// The schemas that we wrote records with.
     pub written: Vec<WriterSchema>,
     /// The stream's event-time column.
@@ -64,6 +62,8 @@ pub struct WriterSchema {
     pub id: u32,
     /// Avro's JSON.
     pub schema: String,
+    /// The stream's own schema, as Spark is given it to read these records: it knows the reader's logical types alone.
+    pub reader: String,
 }
 
 /// Rows with the event time, the columns `fields`, and the raw position.
@@ -165,12 +165,8 @@ fn raw_offset() -> String {
 /// The record by the schema that its id names; an id that isn't ours stops the query.
 fn decoded(source: &Source) -> String {
     let mut out = "CASE".to_owned();
-    for WriterSchema { id, schema } in &source.written {
-        let options = if *schema == source.schema {
-            String::new()
-        } else {
-            format!(", map('avroSchema', {})", text(&source.schema))
-        };
+    for WriterSchema { id, schema, reader } in &source.written {
+        let options = if schema == reader { String::new() } else { format!(", map('avroSchema', {})", text(reader)) };
         let schema = text(schema);
         // Writing to a String can't fail.
         _ = write!(
@@ -178,7 +174,11 @@ fn decoded(source: &Source) -> String {
             " WHEN substring(`value`, 1, 5) = X'00{id:08X}' THEN from_avro(substring(`value`, 6), {schema}{options})"
         );
     }
-    _ = write!(out, " ELSE {} END", place("the schema id isn't one that validation writes"));
+    _ = write!(
+        out,
+        " ELSE {} END",
+        place("its schema isn't one that validation writes and that can be read as the stream's")
+    );
     out
 }
 

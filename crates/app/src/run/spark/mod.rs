@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `place` | where the queries run: sessions by the project's name |
 //! | `plan` | a query's source, sink and reference tables as the `spark` crate prints them |
+//! | `written` | the schemas that validated records may have been written with |
 //! | `kafka_options` | our Kafka connection as Spark's Kafka client needs it |
 //! | `batch` | a drain: all validated records at once |
 //! | `streams` | streaming queries: started, found again, watched, stopped |
@@ -25,6 +26,7 @@ mod rebuilds;
 mod streams;
 mod tables;
 mod watch;
+mod written;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use model::Schemas;
 use process::ReferenceData;
-use spark::print::{Input, Printed, Read, ReferenceRows, Sink, Source, WriterSchema};
+use spark::print::{Input, Printed, Read, ReferenceRows, Sink, Source};
 
+use super::written::written;
 use super::{SparkStage, SparkStream, kafka_options};
 use crate::error::Result;
 use crate::run::layout::PipelineStream;
@@ -66,18 +67,16 @@ pub(super) fn plan(
 pub(crate) fn print(parts: &PlanParts<'_>, result: &ResultTopic, read: &Read) -> Result<Plan> {
     let PlanParts { streams, kafka, references, schemas, settings } = parts;
     let source = |PlanStream { stream, event_time, input }: &PlanStream<'_>| {
-        let schema = stream.schema.canonical().to_owned();
         let source = Source {
             topic: stream.topics.validated.clone(),
             kafka: kafka.clone(),
-            written: vec![WriterSchema { id: stream.validated_schema_id, schema: schema.clone() }],
-            schema,
+            written: written(stream, *schemas)?,
             event_time: (*event_time).to_owned(),
             input: input.clone(),
         };
-        (stream.name.clone(), source)
+        Ok((stream.name.clone(), source))
     };
-    let sources: BTreeMap<String, Source> = streams.iter().map(source).collect();
+    let sources: BTreeMap<String, Source> = streams.iter().map(source).collect::<Result<_>>()?;
     let (key_id, value_id) = result.register(*schemas)?;
     let query = &result.query;
     let sink = Sink {

@@ -88,7 +88,7 @@ impl Partition {
         let recalled = (progress.duplicates_from_offset.max(validated_start), progress.validated_offset);
         let mut told_at = stage.context.clock.elapsed();
         read_range(connection, &validated, recalled, stop, |block| {
-            validator.recall(block)?;
+            validator.recall(block, &*stage.context.schemas)?;
             let now = stage.context.clock.elapsed();
             if now.saturating_sub(told_at) >= TELL_EVERY {
                 told_at = now;
