@@ -268,6 +268,25 @@ fn patterns_on_kafka_and_a_postgresql_server() {
     patterns_from_start_to_end(Column::Servers);
 }
 
+/// The example; on the embedded systems with so little memory that most of a pattern's state is on the disk, and in parts of the snapshots.
+fn example(column: Column) -> ProjectDir {
+    let project = ProjectDir::of_example("payments", BINARY, column);
+    if column == Column::Embedded {
+        let settings = "\nprocess: { state_limit: 1KB, checkpoint_interval: 200ms }\n\nprofiles:\n";
+        project.edit("tillstream.yaml", "\nprofiles:\n", settings);
+    }
+    project
+}
+
+/// Parts of the snapshots of a stage of patterns.
+fn parts(project: &ProjectDir, stage: &str) -> usize {
+    let parts = |number: i32| {
+        let owner = format!("{stage}-transactions-{number}.parts");
+        std::fs::read_dir(project.data_dir().join("snapshots").join(owner).join("contents")).map_or(0, Iterator::count)
+    };
+    (0..4).map(parts).sum()
+}
+
 /// Starts a process that runs the patterns stage alone, beside others of its kind.
 fn sharer(project: &ProjectDir) -> Supervised {
     project.start("run", &["--stages", "patterns"])
@@ -284,7 +303,7 @@ fn wait_for_partitions(process: &mut Supervised, partitions: usize) {
 }
 
 fn two_processes_share_the_partitions(column: Column) {
-    let project = ProjectDir::of_example("payments", BINARY, column);
+    let project = example(column);
     let lines = payments(&mut Seeded::new(6));
     let (first, rest) = lines.split_at(PAYMENTS / 3);
     let (second, third) = rest.split_at(PAYMENTS / 3);
@@ -303,6 +322,9 @@ fn two_processes_share_the_partitions(column: Column) {
     testkit::wait_for("the first matches", DEADLINE, || {
         (project.sql_value("SELECT count(*) FROM bi.impossible_travel") != "0").then_some(())
     });
+    if column == Column::Embedded {
+        testkit::wait_for("parts", DEADLINE, || (parts(&project, "patterns") > 0).then_some(()));
+    }
     one.signal(Signal::SIGKILL);
     one.wait(DEADLINE);
     load(&project, &second);
@@ -332,7 +354,7 @@ fn two_processes_share_the_partitions_on_kafka() {
 
 /// A pattern is changed, and the pipeline is killed again and again while the new generation fills.
 fn a_changed_pattern_fills_beside_the_one_before(column: Column) {
-    let project = ProjectDir::of_example("payments", BINARY, column);
+    let project = example(column);
     let lines = payments(&mut Seeded::new(7));
     let (first, second) = lines.split_at(PAYMENTS / 2);
     let (first, second) = (write(&project, "first.csv", first), write(&project, "second.csv", second));
@@ -366,6 +388,8 @@ fn a_changed_pattern_fills_beside_the_one_before(column: Column) {
     let after = project.sql_value(shown).parse::<u64>().unwrap();
     assert!(after > 0 && after < before.parse().unwrap(), "{after} of {before}");
     // The patterns stage takes over what was filled.
+    let filler = "fill_impossible_travel__g2";
+    assert!(column == Column::Servers || parts(&project, filler) > 0, "what was filled is in memory");
     let mut pipeline = project.up(&[]);
     load(&project, &second);
     pipeline.signal(Signal::SIGINT);

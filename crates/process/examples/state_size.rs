@@ -101,7 +101,7 @@ fn main() {
     for number in 1..=3 {
         let start = Instant::now();
         let mut writer = SnapshotWriter::new("size", "size");
-        operator.snapshot_in_parts(&mut writer, &OwnedParts { store: &store, owner: "size" }).unwrap();
+        operator.snapshot_in_parts(&mut writer, &OwnedParts { store: &store, owner: "size".into() }).unwrap();
         let took = start.elapsed().as_secs_f64();
         let bytes: u64 = on_disk().sum();
         println!(

@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pattern_common::{Event, compile, operator_of, push, restore, rows, save};
+use pattern_common::{Event, compile, operator_of, push, restore, restore_from_parts, rows, save, save_in_parts};
 use pattern_naive::{Condition, Node, Pattern, Skip};
 use process::{PatternOptions, Spill};
 use property_cases::property_cases;
 use proptest::prelude::*;
+use state::MemoryParts;
 
 const ACCOUNTS: [&str; 2] = ["a", "b"];
 const LATENESS_S: i64 = 4;
@@ -98,7 +99,8 @@ fn check(pattern: &Pattern, arrivals: &[(usize, Option<i64>, i64)], batch: usize
         operator.spill_to(Spill { directory: std::env::temp_dir().into(), bytes_max: 1 }).unwrap();
         operator
     };
-    let mut spilled = [on_disk(), on_disk()];
+    // The third has its snapshots in parts, of which some are older than the newest.
+    let (mut spilled, parts) = ([on_disk(), on_disk(), on_disk()], MemoryParts::default());
     let mut found = Vec::new();
     let mut newest = 0;
     let mut steps: Vec<(&[Event], i64)> = Vec::new();
@@ -107,7 +109,7 @@ fn check(pattern: &Pattern, arrivals: &[(usize, Option<i64>, i64)], batch: usize
         steps.push((chunk, newest - LATENESS_S));
     }
     steps.push((&[], 10_000));
-    for (chunk, watermark_s) in steps {
+    for (step, (chunk, watermark_s)) in steps.into_iter().enumerate() {
         let snapshot = save(&mut restarted);
         restarted = operator_of(&query, options);
         restore(&mut restarted, &snapshot).unwrap();
@@ -131,6 +133,13 @@ fn check(pattern: &Pattern, arrivals: &[(usize, Option<i64>, i64)], batch: usize
                 let snapshot = save(operator);
                 *operator = on_disk();
                 restore(operator, &snapshot).unwrap();
+            }
+            if number == 2 {
+                let snapshot = save_in_parts(operator, &parts);
+                if step % 3 == 2 {
+                    *operator = on_disk();
+                    restore_from_parts(operator, &snapshot, &parts);
+                }
             }
             operator.advance(watermark_s * pattern_common::SECOND).unwrap();
             assert_eq!(rows(&operator.emit().unwrap()), published, "the disk shows: {text}");

@@ -25,22 +25,32 @@ pub trait PartStore {
     fn part(&self, name: &str) -> Result<Vec<u8>>;
 }
 
+impl<P: PartStore + ?Sized> PartStore for &P {
+    fn keep(&self, bytes: &[u8]) -> Result<String> {
+        (**self).keep(bytes)
+    }
+
+    fn part(&self, name: &str) -> Result<Vec<u8>> {
+        (**self).part(name)
+    }
+}
+
 /// Parts as contents of an owner.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct OwnedParts<'a> {
     /// Where they are kept.
     pub store: &'a SnapshotStore,
     /// Whose they are.
-    pub owner: &'a str,
+    pub owner: String,
 }
 
 impl PartStore for OwnedParts<'_> {
     fn keep(&self, bytes: &[u8]) -> Result<String> {
-        self.store.keep_content(self.owner, bytes)
+        self.store.keep_content(&self.owner, bytes)
     }
 
     fn part(&self, name: &str) -> Result<Vec<u8>> {
-        self.store.content(self.owner, name)
+        self.store.content(&self.owner, name)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use state::MemoryParts;
+
 use crate::error::{Error, Result};
 use crate::harness::pipeline::News;
 use crate::harness::validation::World;
@@ -17,13 +19,14 @@ pub(super) struct TestPatterns {
     /// Next offset of each progress topic.
     progress_read: BTreeMap<String, i64>,
     snapshots: BTreeMap<PartitionId, Vec<u8>>,
+    parts: MemoryParts,
 }
 
 impl TestPatterns {
     pub(super) fn new(plan: PatternPlan, world: &World) -> Result<Self> {
-        let (plan, snapshots) = (Arc::new(plan), BTreeMap::new());
-        let engine = open(&plan, world, &snapshots)?;
-        Ok(Self { plan, engine, progress_read: BTreeMap::new(), snapshots })
+        let (plan, snapshots, parts) = (Arc::new(plan), BTreeMap::new(), MemoryParts::default());
+        let engine = open(&plan, world, &snapshots, &parts)?;
+        Ok(Self { plan, engine, progress_read: BTreeMap::new(), snapshots, parts })
     }
 
     /// Takes what validation has published, and the watermarks.
@@ -42,7 +45,8 @@ impl TestPatterns {
 
     pub(super) fn save(&mut self) -> Result<()> {
         for id in self.engine.unsaved() {
-            self.snapshots.insert(id, self.engine.snapshot(id)?);
+            let (snapshot, _) = self.engine.snapshot(id, &self.parts)?;
+            self.snapshots.insert(id, snapshot);
             self.engine.saved(id);
         }
         Ok(())
@@ -51,13 +55,18 @@ impl TestPatterns {
     /// Dies, and starts from what was saved last.
     pub(super) fn reopen(&mut self, world: &World) -> Result<()> {
         self.progress_read.clear();
-        self.engine = open(&self.plan, world, &self.snapshots)?;
+        self.engine = open(&self.plan, world, &self.snapshots, &self.parts)?;
         Ok(())
     }
 }
 
-fn open(plan: &Arc<PatternPlan>, world: &World, snapshots: &BTreeMap<PartitionId, Vec<u8>>) -> Result<PatternEngine> {
-    let snapshot = |id| Ok(snapshots.get(&id).cloned().into_iter().collect());
+fn open(
+    plan: &Arc<PatternPlan>,
+    world: &World,
+    snapshots: &BTreeMap<PartitionId, Vec<u8>>,
+    parts: &MemoryParts,
+) -> Result<PatternEngine> {
+    let snapshot = |id| Ok(snapshots.get(&id).map(|bytes| (bytes.clone(), parts)).into_iter().collect());
     let mut engine =
         PatternEngine::open(plan.clone(), world.schemas.clone(), BTreeMap::new(), &plan.partitions(), snapshot)?;
     engine.begin()?;

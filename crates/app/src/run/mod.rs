@@ -18,6 +18,7 @@
 //! | `decode`, `read_range` | reading what a stage of ours wrote |
 //! | `show` | any record as people read it |
 //! | `sink` | where records go: Kafka, or a test's log |
+//! | `parts` | what snapshots are made of besides their own bytes |
 //! | `positions`, `progress` | positions held against their topics; what a start needs of a progress topic |
 //! | `sharing` | which partitions of a stage are this process's |
 //! | `statistics` | what state has needed at most |
@@ -35,6 +36,7 @@ pub(crate) mod latency;
 pub(crate) mod layout;
 pub(crate) mod live;
 pub(crate) mod load;
+pub(crate) mod parts;
 pub(crate) mod patterns;
 pub(crate) mod peers;
 pub(crate) mod pipeline;

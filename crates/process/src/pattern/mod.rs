@@ -17,6 +17,7 @@
 //! | `matches` | matches as result rows |
 //! | `limits` | the caps, and the record of what was given up |
 //! | `snapshot` | state out and in |
+//! | `piece` | some keys with their rows, as snapshots have them |
 //! | `spill` | keys on the disk, and back |
 
 mod advance;
@@ -26,6 +27,7 @@ mod key;
 mod limits;
 mod matches;
 mod operator;
+mod piece;
 mod snapshot;
 mod spill;
 mod step;

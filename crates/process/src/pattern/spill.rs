@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use state::{SnapshotReader, SnapshotWriter};
+use arrow_schema::SchemaRef;
+use sql::Pattern;
+use state::{PartStore, SnapshotReader, SnapshotWriter};
 
 use super::key::{KeyState, Row};
 use super::operator::{PatternOperator, PendingRow};
-use super::snapshot::{load_key, load_row, save_key, save_row};
+use super::piece::{load_key, load_row, save_key, save_piece, save_row};
 use super::store::{Place, RowStore};
 use super::table::KeyTable;
 use crate::cold::{Chunk, ColdKeys, Entry, RowCodec};
 use crate::error::{Cause, Result};
+use crate::keys::KeyCodec;
 use crate::options::Spill;
 
 /// Keys that are read at a time for a snapshot.
@@ -34,12 +37,49 @@ struct Found {
     rows: Vec<Vec<u8>>,
 }
 
-/// What is held of keys.
+/// What the disk holds of a few keys, each under the number of its place there.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) keys: KeyTable,
-    pub(super) pending: Vec<PendingRow>,
-    pub(super) store: RowStore,
+    keys: KeyTable,
+    pending: Vec<PendingRow>,
+    store: RowStore,
+}
+
+impl Held {
+    fn of(chunk: &Chunk, codec: &RowCodec, pattern: &Pattern, schema: &SchemaRef) -> std::result::Result<Self, Cause> {
+        let found = chunk.entries().map(|entry| parse(entry, pattern));
+        let found = found.collect::<std::result::Result<_, Cause>>()?;
+        let mut held = Self { keys: KeyTable::default(), pending: Vec::new(), store: RowStore::new(schema.clone()) };
+        adopt(found, codec, &mut held.keys, &mut held.pending, &mut held.store)?;
+        Ok(held)
+    }
+
+    /// Writes it as another process can read it, keys in their order.
+    pub(super) fn save(&self, codec: &KeyCodec, writer: &mut SnapshotWriter) -> std::result::Result<(), Cause> {
+        let keys: Vec<&KeyState> = self.keys.iter().collect();
+        let pending: Vec<(u32, PendingRow)> = self.pending.iter().map(|row| (row.key, *row)).collect();
+        save_piece(&keys, &pending, &self.store, codec, writer)
+    }
+}
+
+impl ColdPattern {
+    /// Writes which parts have its keys, and keeps those that aren't in one yet.
+    pub(super) fn save_parts(
+        &mut self,
+        writer: &mut SnapshotWriter,
+        parts: &dyn PartStore,
+        key_codec: &KeyCodec,
+        pattern: &Pattern,
+        schema: &SchemaRef,
+    ) -> std::result::Result<(), Cause> {
+        let codec = &self.codec;
+        self.keys.save_parts(writer, parts, |chunk, out| Held::of(chunk, codec, pattern, schema)?.save(key_codec, out))
+    }
+
+    /// Names of the parts that the last snapshot is made of.
+    pub(super) fn part_names(&self) -> impl Iterator<Item = String> {
+        self.keys.part_names()
+    }
 }
 
 impl PatternOperator {
@@ -170,14 +210,7 @@ impl PatternOperator {
         mut take: impl FnMut(&Held) -> std::result::Result<(), Cause>,
     ) -> std::result::Result<(), Cause> {
         let Some(cold) = &self.cold else { return Ok(()) };
-        cold.keys.read(PIECE_KEYS, |chunk| {
-            let found = chunk.entries().map(|entry| parse(entry, &self.pattern));
-            let found = found.collect::<std::result::Result<_, Cause>>()?;
-            let store = RowStore::new(self.store.schema().clone());
-            let mut held = Held { keys: KeyTable::default(), pending: Vec::new(), store };
-            adopt(found, &cold.codec, &mut held.keys, &mut held.pending, &mut held.store)?;
-            take(&held)
-        })
+        cold.keys.read(PIECE_KEYS, |chunk| take(&Held::of(chunk, &cold.codec, &self.pattern, self.store.schema())?))
     }
 }
 
@@ -209,7 +242,7 @@ fn write_keys(
     Ok(())
 }
 
-fn parse(entry: Entry<'_>, pattern: &sql::Pattern) -> std::result::Result<Found, Cause> {
+fn parse(entry: Entry<'_>, pattern: &Pattern) -> std::result::Result<Found, Cause> {
     let mut reader = SnapshotReader::values(entry.value);
     let mut place = 0;
     let state = load_key(&mut reader, &mut place, pattern)?;

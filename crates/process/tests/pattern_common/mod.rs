@@ -8,7 +8,7 @@ use arrow_cast::display::array_value_to_string;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use process::{Emission, LimitEvent, PatternOperator, PatternOptions};
 use sql::{Catalog, Diagnostic, Query, StreamTable};
-use state::{SnapshotReader, SnapshotWriter};
+use state::{MemoryParts, SnapshotReader, SnapshotWriter};
 
 pub(crate) const SECOND: i64 = 1_000_000;
 /// The partition that all rows come from.
@@ -88,6 +88,18 @@ pub(crate) fn restore(operator: &mut PatternOperator, bytes: &[u8]) -> process::
     operator.restore(&mut reader)?;
     reader.finish().unwrap();
     Ok(())
+}
+
+pub(crate) fn save_in_parts(operator: &mut PatternOperator, parts: &MemoryParts) -> Vec<u8> {
+    let mut writer = SnapshotWriter::new("patterns", "test");
+    operator.snapshot_in_parts(&mut writer, parts).unwrap();
+    writer.finish()
+}
+
+pub(crate) fn restore_from_parts(operator: &mut PatternOperator, bytes: &[u8], parts: &MemoryParts) {
+    let mut reader = SnapshotReader::open(bytes, "patterns", "test").unwrap();
+    operator.restore_from_parts(&mut reader, parts).unwrap();
+    reader.finish().unwrap();
 }
 
 /// Result rows as text, sorted, each with the rows of its match.

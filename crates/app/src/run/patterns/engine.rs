@@ -8,6 +8,7 @@ use std::sync::Arc;
 use kafka::Start;
 use model::{RecordBlock, Schemas, TopicId, TopicPartition};
 use process::Metrics;
+use state::PartStore;
 
 use super::partition::PartitionRun;
 use super::plan::{PartitionId, PatternPlan};
@@ -37,24 +38,24 @@ pub(crate) struct PatternEngine {
 }
 
 impl PatternEngine {
-    /// Takes up these partitions, each from its snapshots: the patterns that aren't in the first are looked for in the next. Inputs are
-    /// settled by [`begin`](Self::begin).
+    /// Takes up these partitions, each from its snapshots, given with their parts: the patterns that aren't in the first are looked for in the
+    /// next. Inputs are settled by [`begin`](Self::begin).
     ///
     /// # Errors
     /// A snapshot of another pipeline or a damaged one, a plan that can't run, a registry that is away; `Position` when a snapshot's positions
     /// mean other topics.
-    pub(crate) fn open(
+    pub(crate) fn open<P: PartStore>(
         plan: Arc<PatternPlan>,
         schemas: Arc<dyn Schemas>,
         topic_ids: BTreeMap<String, TopicId>,
         ids: &[PartitionId],
-        mut snapshots: impl FnMut(PartitionId) -> Result<Vec<Vec<u8>>>,
+        mut snapshots: impl FnMut(PartitionId) -> Result<Vec<(Vec<u8>, P)>>,
     ) -> Result<Self> {
         let mut partitions = Vec::with_capacity(ids.len());
         for &id in ids {
             let mut partition = PartitionRun::new(&plan, id)?;
-            for bytes in snapshots(id)? {
-                checkpoint::restore(&plan, &topic_ids, &bytes, &mut partition)?;
+            for (bytes, parts) in snapshots(id)? {
+                checkpoint::restore(&plan, &topic_ids, (&bytes, &parts), &mut partition)?;
             }
             partitions.push(partition);
         }
@@ -240,14 +241,16 @@ impl PatternEngine {
         self.partitions.iter().filter(|run| !run.is_saved).map(|run| run.id).collect()
     }
 
-    /// The bytes of a partition's snapshot. It may be saved once what was emitted before has arrived.
+    /// The bytes of a partition's snapshot, with the names of the parts that it is made of besides. It may be saved once what was emitted before
+    /// has arrived.
     ///
     /// # Errors
-    /// A column that can't be written.
-    pub(crate) fn snapshot(&mut self, id: PartitionId) -> Result<Vec<u8>> {
+    /// A column that can't be written, a part that can't be kept.
+    pub(crate) fn snapshot(&mut self, id: PartitionId, parts: &dyn PartStore) -> Result<(Vec<u8>, BTreeSet<String>)> {
         let run = self.partitions.iter_mut().find(|run| run.id == id);
         let run = run.ok_or_else(|| Error::Internal(format!("partition {} isn't here", id.number)))?;
-        checkpoint::write(&self.plan, &self.topic_ids, run)
+        let bytes = checkpoint::write(&self.plan, &self.topic_ids, parts, run)?;
+        Ok((bytes, run.part_names()))
     }
 
     /// Drops the patterns that aren't to run any more.

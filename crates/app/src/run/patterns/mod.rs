@@ -25,11 +25,12 @@ use std::time::Duration;
 
 use kafka::{Admin, Reader, ReaderOptions, Start, Writer, WriterOptions};
 use model::{Epoch, TopicPartition};
-use state::{SnapshotReader, SnapshotStore};
+use state::{OwnedParts, SnapshotStore};
 
 use crate::error::Result;
 use crate::run::context::{Context, outage};
 use crate::run::generations::{Generations, Role};
+use crate::run::parts::{self, Kept, parts_of};
 use crate::run::positions::{self, Stand};
 use crate::run::process::ProcessStream;
 use crate::run::progress;
@@ -79,9 +80,14 @@ struct Claim {
     sequence: u64,
     /// Snapshots saved in this epoch.
     saved: u32,
+    /// Their parts.
+    kept: Kept,
     /// Under which names there are states of patterns that stages of their own have filled.
     filled: Vec<String>,
 }
+
+/// A snapshot's bytes, and where its parts are.
+type Saved<'a> = (Vec<u8>, OwnedParts<'a>);
 
 /// One epoch of the stage.
 struct Session<'a> {
@@ -160,27 +166,22 @@ impl PatternsStage {
 
     /// Claims a partition. Gives the snapshots to go on from: its own, and what the patterns that aren't in it were filled with by stages of
     /// their own.
-    fn claim(&self, id: PartitionId) -> Result<(Claim, Vec<Vec<u8>>)> {
+    fn claim(&self, id: PartitionId) -> Result<(Claim, Vec<Saved<'_>>)> {
         let owner = self.plan.owner(&self.name, id);
         let epoch = self.snapshots.claim_epoch(&owner)?;
-        let mut claim = Claim { epoch, sequence: 0, saved: 0, filled: Vec::new() };
+        let mut claim = Claim { epoch, sequence: 0, saved: 0, kept: Kept::default(), filled: Vec::new() };
         let mut snapshots = Vec::new();
         let fillers = self.plan.results.iter().filter(|_| !self.is_filler()).map(filler);
         let fillers: Vec<String> = fillers.map(|filler| self.plan.owner(&filler, id)).collect();
         for (at, owner) in std::iter::once(owner).chain(fillers).enumerate() {
-            let is_ours = |bytes: &[u8]| match SnapshotReader::open(bytes, NAME, &self.plan.pipeline) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(error.to_string()),
-            };
-            let Some(snapshot) = self.snapshots.load_accepted(&owner, is_ours)? else { continue };
-            for skipped in &snapshot.skipped {
-                tracing::warn!(%skipped, "a snapshot can't be used; the one before it is taken and the rest is replayed");
-            }
+            let newest = parts::newest(&self.snapshots, &owner, (NAME, &self.plan.pipeline))?;
+            let Some(snapshot) = newest else { continue };
+            let parts = parts_of(&self.snapshots, &owner);
             match at {
                 0 => claim.sequence = snapshot.sequence,
                 _ => claim.filled.push(owner),
             }
-            snapshots.push(snapshot.bytes);
+            snapshots.push((snapshot.bytes, parts));
         }
         Ok((claim, snapshots))
     }
@@ -300,14 +301,15 @@ impl Turn for Session<'_> {
         for id in self.engine.unsaved() {
             let Some(claim) = self.claims.get_mut(&id) else { continue };
             claim.sequence += 1;
-            let bytes = self.engine.snapshot(id)?;
+            let snapshots = &*self.stage.snapshots;
             let owner = self.stage.plan.owner(&self.stage.name, id);
-            self.stage.snapshots.save(&owner, claim.epoch, claim.sequence, &bytes)?;
+            let (bytes, names) = self.engine.snapshot(id, &parts_of(snapshots, &owner))?;
+            claim.kept.save(snapshots, (&owner, claim.epoch, claim.sequence), &bytes, names)?;
             claim.saved += 1;
             // Where processes share the partitions, another one may still fill on.
             if claim.saved >= SNAPSHOTS && self.stage.group.is_none() {
                 for owner in claim.filled.drain(..) {
-                    self.stage.snapshots.forget(&owner)?;
+                    parts::forget(snapshots, &owner)?;
                 }
             }
             self.engine.saved(id);

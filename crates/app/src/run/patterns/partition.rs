@@ -1,6 +1,6 @@
 //! The operators of one partition of a stream, with the positions that each has taken.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use model::{Progress, TopicPartition};
 use process::{PatternOperator, PatternOptions};
@@ -193,6 +193,11 @@ impl PartitionRun {
         }
         self.is_saved = false;
         Ok(true)
+    }
+
+    /// Names of the parts that its last snapshot is made of.
+    pub(crate) fn part_names(&self) -> BTreeSet<String> {
+        self.patterns.iter().flat_map(|pattern| pattern.operator.part_names()).collect()
     }
 
     /// Whether everything below a validated offset is taken and what was announced for it is applied.

@@ -7,10 +7,10 @@
 use state::SnapshotStore;
 
 use super::engine::Engine;
-use super::parts::parts_of;
 use super::references::References;
 use super::{ProcessStage, filler};
 use crate::error::Result;
+use crate::run::parts::{self, parts_of};
 
 /// Snapshots that must hold what was taken over: as many as are kept, since a damaged one is passed over for the one before it.
 const SNAPSHOTS: u32 = 2;
@@ -42,7 +42,7 @@ impl Adopted {
             stage.snapshots.claim_epoch(&owner)?;
             references.adopt(&owner, &query)?;
             if let Some(snapshot) = stage.newest(&owner)? {
-                engine.restore(&owner, &snapshot.bytes, &stage.parts(&parts_of(&owner)))?;
+                engine.restore(&owner, &snapshot.bytes, &parts_of(&stage.snapshots, &owner))?;
                 // Those parts go with the other stage's own.
                 let query = engine.queries.iter_mut().find(|other| other.key == query);
                 query.into_iter().for_each(|query| query.operator.forget_parts());
@@ -60,8 +60,7 @@ impl Adopted {
         self.saved += 1;
         if self.saved >= SNAPSHOTS {
             for owner in self.owners.drain(..) {
-                snapshots.forget(&owner)?;
-                snapshots.forget(&parts_of(&owner))?;
+                parts::forget(snapshots, &owner)?;
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use state::{CodecError, PartStore, SnapshotReader, SnapshotWriter};
 
 use super::queries::{QueryInput, QueryRun, Taken};
 use crate::error::{Error, Result};
+use crate::run::parts::{PARTS, write_names};
 use crate::run::positions::Stand;
 
 /// Section with the ids of the topics that the positions mean.
@@ -23,10 +24,6 @@ fn section(query: &QueryRun) -> String {
 fn fingerprint(query: &QueryRun) -> String {
     format!("generation {}", query.result.generation)
 }
-
-/// Section with the names of the parts that the snapshot is made of besides its own bytes.
-const PARTS: &str = "parts";
-const PARTS_VERSION: u32 = 1;
 
 /// The snapshot's bytes. The state of large windows goes to `parts`.
 pub(crate) fn write(
@@ -51,38 +48,8 @@ pub(crate) fn write(
         })?;
         query.operator.snapshot_in_parts(&mut writer, parts)?;
     }
-    let names: Vec<String> = queries.iter().flat_map(|query| query.operator.part_names()).collect();
-    writer.section(PARTS, PARTS_VERSION, "", |inner| -> std::result::Result<(), CodecError> {
-        inner.u64(names.len() as u64);
-        names.iter().for_each(|name| inner.text(name));
-        Ok(())
-    })?;
+    write_names(&mut writer, &queries.iter().flat_map(|query| query.operator.part_names()).collect())?;
     Ok(writer.finish())
-}
-
-/// The names of the parts that a snapshot is made of.
-///
-/// # Errors
-/// A snapshot of another owner or pipeline, or one that can't be read.
-pub(crate) fn part_names(
-    (owner, pipeline): (&str, &str),
-    bytes: &[u8],
-) -> std::result::Result<Vec<String>, CodecError> {
-    let mut reader = SnapshotReader::open(bytes, owner, pipeline)?;
-    while let Some(name) = reader.next_section()? {
-        if name != PARTS {
-            reader.skip_section()?;
-            continue;
-        }
-        return reader.section(PARTS, PARTS_VERSION, "", |inner, _| {
-            let mut names = Vec::new();
-            for _ in 0..inner.count(size_of::<u64>())? {
-                names.push(inner.text()?.to_owned());
-            }
-            Ok(names)
-        });
-    }
-    Ok(Vec::new())
 }
 
 /// Writes which topics the positions mean.

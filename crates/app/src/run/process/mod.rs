@@ -8,7 +8,6 @@
 //! | `queries` | the operators with the positions that each has taken |
 //! | `references` | which version of each reference table a row is joined with |
 //! | `checkpoint` | positions and operator states out and in |
-//! | `parts` | the parts that snapshots are made of |
 //! | `adopt` | takes over what a stage of its own has filled |
 //! | `takeover` | when a new generation has caught up, and when the one before it ends |
 
@@ -16,7 +15,6 @@ mod adopt;
 pub(crate) mod checkpoint;
 mod engine;
 pub(crate) mod input;
-mod parts;
 pub(crate) mod queries;
 mod references;
 mod takeover;
@@ -33,6 +31,7 @@ use state::{Snapshot, SnapshotStore};
 use crate::error::Result;
 use crate::run::context::{Context, outage};
 use crate::run::generations::{Generations, Role};
+use crate::run::parts::{self, Kept, parts_of};
 use crate::run::positions::{self, Stand};
 use crate::run::progress;
 use crate::run::references::Feed;
@@ -44,7 +43,6 @@ use crate::run::turn::{Turn, full_words};
 use adopt::Adopted;
 pub(crate) use engine::{Engine, ProcessPlan};
 use input::StreamInput;
-use parts::{Kept, parts_of};
 use references::References;
 use takeover::Takeover;
 
@@ -164,13 +162,9 @@ impl ProcessStage {
         Stand { stage: &self.name, done: "processed", accepts_loss: self.accepts_loss }
     }
 
-    /// The newest good snapshot of a stage. A damaged or foreign one is passed over.
-    fn newest(&self, owner: &str) -> Result<Option<Snapshot>> {
-        let snapshot = self.snapshots.load_accepted(owner, |bytes| self.is_usable(owner, bytes))?;
-        for skipped in snapshot.iter().flat_map(|snapshot| &snapshot.skipped) {
-            tracing::warn!(%skipped, "a snapshot can't be used; the one before it is taken and the rest is replayed");
-        }
-        Ok(snapshot)
+    /// The newest good snapshot of a stage of this pipeline.
+    fn newest(&self, stage: &str) -> Result<Option<Snapshot>> {
+        parts::newest(&self.snapshots, stage, (stage, &self.plan.pipeline))
     }
 }
 
@@ -184,7 +178,7 @@ impl<'a> Session<'a> {
         let mut engine = Engine::new(Arc::new(plan), stage.context.schemas.clone(), &stage.name, topic_ids)?;
         let snapshot = stage.newest(&stage.name)?;
         if let Some(snapshot) = &snapshot {
-            engine.restore(&stage.name, &snapshot.bytes, &stage.parts(&parts_of(&stage.name)))?;
+            engine.restore(&stage.name, &snapshot.bytes, &parts_of(&stage.snapshots, &stage.name))?;
         }
         let sequence = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
         let adopted = Adopted::take(stage, &mut engine, &mut references)?;
@@ -352,10 +346,10 @@ impl Turn for Session<'_> {
     fn save(&mut self) -> Result<()> {
         self.acknowledge()?;
         self.sequence += 1;
-        let owner = parts_of(&self.stage.name);
-        let bytes = self.engine.snapshot(&self.stage.parts(&owner))?;
-        self.stage.snapshots.save(&self.stage.name, self.epoch, self.sequence, &bytes)?;
-        self.kept.saved(&self.stage.snapshots, &owner, self.engine.part_names())?;
+        let (snapshots, owner) = (&*self.stage.snapshots, self.stage.name.as_str());
+        let bytes = self.engine.snapshot(&parts_of(snapshots, owner))?;
+        let names = self.engine.part_names();
+        self.kept.save(snapshots, (owner, self.epoch, self.sequence), &bytes, names)?;
         self.references.saved(&self.engine.queries);
         self.adopted.saved(&self.stage.snapshots)?;
         self.saved_at = self.stage.context.clock.elapsed();
