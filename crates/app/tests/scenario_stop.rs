@@ -75,17 +75,35 @@ fn a_start_that_can_not_be_does_no_harm_to_what_runs() {
         assert_eq!(second.code, Some(4), "{}", second.stderr);
         assert!(second.stderr.contains(&process) && second.stderr.contains("tillstream run"), "{}", second.stderr);
     }
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = taken.local_addr().expect("its address");
-    for setting in ["serve.listen", "ingest.listen"] {
-        let second = project.run("run", &["--serve", "--set", &format!("{setting}={address}")]);
-        assert_eq!(second.code, Some(4), "{}", second.stderr);
-    }
+    let beside = project.run("run", &["--stages", "store"]);
+    assert_eq!(beside.code, Some(4), "{}", beside.stderr);
+    assert!(beside.stderr.contains(&process) && beside.stderr.contains("to itself"), "{}", beside.stderr);
     let rows = project.sql_value(ROWS).parse().expect("a number");
     wait_for_more_rows(&project, rows);
     pipeline.assert_running();
     pipeline.kill();
     // The lock went with the process.
+    drain(&project, &[]);
+}
+
+#[test]
+fn a_start_beside_processes_that_share_the_work_does_them_no_harm() {
+    let project = ProjectDir::of_example("payments", BINARY, Column::Embedded);
+    let mut process = project.start("run", &[]);
+    process.wait_for_line(DEADLINE, |line| line.starts_with("running "));
+    let up = project.run("up", &["--drain"]);
+    assert_eq!(up.code, Some(4), "{}", up.stderr);
+    assert!(up.stderr.contains("`tillstream run` works on payments already"), "{}", up.stderr);
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address");
+    for setting in ["serve.listen", "ingest.listen"] {
+        let second = project.run("run", &["--serve", "--set", &format!("{setting}={address}")]);
+        assert_eq!(second.code, Some(4), "{}", second.stderr);
+        assert!(second.stderr.contains("can't listen on"), "{}", second.stderr);
+    }
+    process.assert_running();
+    process.signal(Signal::SIGINT);
+    assert_eq!(process.wait(DEADLINE).code(), Some(0), "{}", process.tail());
     drain(&project, &[]);
 }
 

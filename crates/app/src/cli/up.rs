@@ -15,13 +15,13 @@ use crate::cli::project::ProjectArgs;
 use crate::cli::signals::stop_on_signals;
 use crate::cli::{Output, inputs, runtime, stopping};
 use crate::error::{Error, Result};
+use crate::run::directory_lock::{DirectoryLock, Holders};
 use crate::run::drain;
 use crate::run::generate::GenerateTask;
 use crate::run::live::{Listeners, Servers};
 use crate::run::peers::{Database, Peers};
 use crate::run::pipeline::{Pipeline, Stage, StartOptions};
 use crate::run::references::is_own;
-use crate::run::sole_runner::SoleRunner;
 use crate::run::spark::Work;
 
 const STOPPING: &str = "stopping: state is saved, the rest waits in Kafka; Ctrl-C again stops at once";
@@ -114,7 +114,7 @@ impl Up {
         let work = if self.drain { Work::Drain } else { Work::Stream };
         let how = StartOptions { accepts_loss: self.accept_lost_records, ..work.into() };
         let runtime = runtime()?;
-        let _sole = SoleRunner::claim(&project)?;
+        let _lock = DirectoryLock::take(&project, Holders::Alone)?;
         let listeners = match self.drain {
             true => None,
             false => Some(Listeners::bind(&project.settings, runtime.handle())?),
@@ -224,6 +224,7 @@ impl Run {
         let names: Vec<&str> = stages.iter().map(|stage| stage.name()).collect();
         let how = StartOptions { work: Work::Stream, accepts_loss: self.accept_lost_records, is_shared: true };
         let runtime = runtime()?;
+        let _lock = DirectoryLock::take(&project, Holders::Shared)?;
         let listeners = match self.serve {
             true => Some(Listeners::bind(&project.settings, runtime.handle())?),
             false => None,

@@ -13,7 +13,7 @@
 //! | `load`, `generate`, `door` | records in |
 //! | `live`, `latency` | numbers for the dashboard and metrics |
 //! | `audit` | proof that nothing is lost and nothing is there twice |
-//! | `sole_runner` | one `up` per data directory |
+//! | `directory_lock` | one `up` per data directory, or any number of `run` |
 //! | `drain` | the order in which all is brought to its end |
 //! | `decode`, `read_range` | reading what a stage of ours wrote |
 //! | `show` | any record as people read it |
@@ -28,6 +28,7 @@
 pub(crate) mod audit;
 pub(crate) mod context;
 pub(crate) mod decode;
+pub(crate) mod directory_lock;
 pub(crate) mod door;
 pub(crate) mod drain;
 pub(crate) mod generate;
@@ -50,7 +51,6 @@ pub(crate) mod results;
 pub(crate) mod sharing;
 pub(crate) mod show;
 pub(crate) mod sink;
-pub(crate) mod sole_runner;
 pub(crate) mod spark;
 pub(crate) mod stages;
 pub(crate) mod statistics;
