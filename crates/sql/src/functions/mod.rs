@@ -81,7 +81,7 @@ const AGGREGATES: &[(&str, &str, &str)] = &[
     (
         "`approx_count_distinct(value, error)`",
         "bigint",
-        "about how many different values; the standard error is 0.05 of it if none is given, and at least 0.001. Small numbers are exact",
+        "about how many different values; the standard error is 0.05 of it if none is given, and at least 0.001. The local engine gives small numbers exactly",
     ),
     (
         "`percentile_approx(number, percentage, accuracy)`, `approx_percentile`",
