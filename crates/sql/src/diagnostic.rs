@@ -60,8 +60,8 @@ impl Diagnostic {
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let reach = match word.chars().count() {
-        0..=2 => 1,
-        3..=6 => 2,
+        0..=3 => 1,
+        4..=6 => 2,
         _ => 3,
     };
     known
@@ -104,5 +104,6 @@ mod tests {
         assert_eq!(nearest("AMOUNT_", ["amount", "account"]), Some("amount"));
         assert_eq!(nearest("zebra", ["amount", "account"]), None);
         assert_eq!(nearest("x", ["y"]), None);
+        assert_eq!(nearest("mod", ["pow", "min"]), None);
     }
 }

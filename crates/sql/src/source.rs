@@ -8,6 +8,7 @@ use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whit
 
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::dialect::Portable;
+use crate::interval;
 
 /// Tokens of a text.
 const TOKENS_MAX: usize = 6_000;
@@ -171,7 +172,10 @@ impl<'a> Source<'a> {
         let previous = index.unwrap_or(self.tokens.len()).checked_sub(1).and_then(|index| self.tokens.get(index));
         let word = self.text.get(span.clone()).unwrap_or("").to_ascii_uppercase();
         let before = previous.map(|token| self.text.get(self.token_span(token)).unwrap_or("").to_ascii_uppercase());
-        let diagnostic = Diagnostic::new(span, message);
+        let diagnostic = match message.starts_with("no infix parser") {
+            true => Diagnostic::new(span, format!("the operator `{word}` isn't supported")),
+            false => Diagnostic::new(span, message),
+        };
         if let Some(help) = self.advice(&word, before.as_deref().unwrap_or("")) {
             return diagnostic.with_help(help);
         }
@@ -184,7 +188,10 @@ impl<'a> Source<'a> {
                 let diagnostic = Diagnostic { span: self.token_span(token), ..diagnostic };
                 diagnostic.with_help(format!("did you mean `{near}`?"))
             }
-            _ => diagnostic,
+            _ if diagnostic.message.starts_with("the text ends") => {
+                diagnostic.with_help("complete it, or remove what has nothing after it")
+            }
+            _ => diagnostic.with_help("what stands right before it may lack a comma, an operator or a parenthesis"),
         }
     }
 
@@ -196,7 +203,22 @@ impl<'a> Source<'a> {
         if !self.is_pattern && !self.word("MATCH_RECOGNIZE").is_empty() {
             return Some("patterns aren't queries: they have a folder of their own, `patterns/`".to_owned());
         }
+        if before == "WHEN" && self.places(&["CASE"]).count() > self.places(&["END"]).count() {
+            return Some("close CASE: CASE WHEN condition THEN value ELSE value END".to_owned());
+        }
+        const OTHER_WINDOWS: [&[&str]; 4] =
+            [&["WINDOW", "TUMBLING"], &["WINDOW", "HOPPING"], &["WINDOW", "SESSION"], &["DESCRIPTOR"]];
+        if OTHER_WINDOWS.iter().any(|words| !self.words(words).is_empty()) {
+            let window = "write GROUP BY window(event_time, '1 minute') or session_window(event_time, '5 minutes')";
+            return Some(window.to_owned());
+        }
+        let is_number = !before.is_empty() && before.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number && interval::unit_us(word).is_ok() {
+            return Some(format!("durations are texts: '{before} {}'", word.to_lowercase()));
+        }
         match word {
+            "<<" | ">>" => Some("the operators stand in docs/sql.md".to_owned()),
+            "*" if before == "*" => Some("write power(base, exponent)".to_owned()),
             "WITHIN" | "EMIT" | "WATERMARK" => {
                 let emit = "when results are published is an option in the first line: `--! emit: final`";
                 Some(format!("{emit}; lateness is set in tillstream.yaml"))

@@ -58,6 +58,9 @@ impl Binder<'_> {
             );
         }
         if function.null_treatment.is_some() || !function.within_group.is_empty() {
+            if let Some((message, help)) = functions::refusal(&name) {
+                return self.report(span, message, help);
+            }
             return self.report(span, "this form of call isn't supported", "remove what stands after the parentheses");
         }
         if matches!(name.as_str(), "window" | "session_window") {

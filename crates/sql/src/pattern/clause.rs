@@ -264,7 +264,8 @@ fn expression_of(
     parsed.map_err(|error| {
         let diagnostic = source.parse_error(&error);
         diagnostics.push(if diagnostic.message.starts_with("the text ends") {
-            Diagnostic::new(last_end..last_end, diagnostic.message.replace("the text ends", "the expression ends"))
+            let message = diagnostic.message.replace("the text ends", "the expression ends");
+            Diagnostic { span: last_end..last_end, message, ..diagnostic }
         } else {
             diagnostic
         });

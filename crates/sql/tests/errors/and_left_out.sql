@@ -1,0 +1,1 @@
+SELECT transaction_id, quantity FROM transactions WHERE quantity > 1 amount > 5

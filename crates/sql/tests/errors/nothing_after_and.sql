@@ -1,0 +1,1 @@
+SELECT transaction_id FROM transactions WHERE quantity > 1 AND

@@ -1,0 +1,1 @@
+SELECT transaction_id, quantity << 1 AS twice FROM transactions

@@ -1,0 +1,1 @@
+SELECT transaction_id, quantity ** 2 AS square FROM transactions
