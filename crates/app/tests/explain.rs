@@ -35,6 +35,19 @@ fn the_examples_are_explained() {
     golden("grocery.txt", &explain(&["examples/grocery", "--set", small]));
 }
 
+/// What Apache Spark keeps is another matter than what the local engine does; patterns have a stage of ours with both.
+#[test]
+fn with_spark_the_state_is_sparks() {
+    let on_spark = |query: &str| explain(&["examples/payments", query, "--set", "engine=spark"]);
+    // Spark's watermark is behind by max_skew, too: an hour.
+    let velocity = on_spark("velocity");
+    for words in ["1h 1m 5s 1ms after its start", "what Apache Spark takes", "process.state_limit doesn't count"] {
+        assert!(velocity.contains(words), "{words}: {velocity}");
+    }
+    assert!(!velocity.contains("bytes per group"), "{velocity}");
+    assert_eq!(on_spark("card_testing"), explain(&["examples/payments", "card_testing"]));
+}
+
 #[test]
 fn programs_get_the_same_as_json() {
     let shown = explain(&["examples/payments", "velocity", "--output", "json"]);

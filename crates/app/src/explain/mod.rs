@@ -66,6 +66,8 @@ pub(crate) fn explain(project: &Project, query: &Query, seen: Option<Seen>) -> R
         of: stream.arrow.fields().len(),
     };
     let state = state::of(project, &streams, query)?;
+    // Of another engine it says nothing.
+    let seen = seen.filter(|_| query.pattern.is_some() || state::is_local(project));
     Ok(Explained {
         query: query.name.clone(),
         plan: query.describe(),

@@ -26,6 +26,9 @@ pub(crate) struct Needed {
     /// Windows that the bound is for.
     #[serde(skip)]
     windows_open: u64,
+    /// Whether these are panes that windows share.
+    #[serde(skip)]
+    are_panes: bool,
 }
 
 /// What was seen of the project's queries as their text is now, by name. Nothing is made on the disk.
@@ -49,13 +52,13 @@ pub(crate) fn seen(project: &Project) -> Result<BTreeMap<String, Seen>> {
 
 impl Needed {
     pub(super) fn of(largest: Seen, state: &[State]) -> Self {
-        let windows_open = match state {
-            [State::Windows(kept)] if kept.session_gap_ms.is_none() => kept.windows_open,
-            _ => 0,
+        let (windows_open, are_panes) = match state {
+            [State::Windows(kept)] if kept.session_gap_ms.is_none() => (kept.windows_open, kept.shares_panes),
+            _ => (0, false),
         };
         let bytes_per_group = largest.bytes.div_ceil(largest.groups.max(1));
         let bound = largest.groups_per_window.saturating_mul(windows_open).saturating_mul(bytes_per_group);
-        Self { largest, bytes_bound: (bound > 0).then_some(bound), windows_open }
+        Self { largest, bytes_bound: (bound > 0).then_some(bound), windows_open, are_panes }
     }
 
     /// For people.
@@ -68,11 +71,11 @@ impl Needed {
         };
         writeln!(out, "  seen      {} at most{counted}", rounded(bytes))?;
         if let Some(bound) = self.bytes_bound {
+            let (one, all) = if self.are_panes { ("pane", "panes kept") } else { ("window", "windows open") };
+            let (groups, number) = (grouped(groups_per_window), grouped(self.windows_open));
             writeln!(
                 out,
-                "            with {} groups a window and {} windows open it comes to {}",
-                grouped(groups_per_window),
-                grouped(self.windows_open),
+                "            with {groups} groups a {one} and {number} {all} it comes to {}",
                 rounded(bound)
             )?;
         }

@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 
 use process::PatternOptions;
-use project::settings::StateOverflow;
+use project::settings::{Engine, StateOverflow};
 use project::{Project, Stream};
 use serde::Serialize;
 use sql::{Aggregate, Pattern, Query, StreamJoin, Window};
 
 use super::{duration, grouped, size};
 use crate::error::Result;
+use crate::run::spark::watermark_delay;
 
 /// What is kept between rows.
 #[derive(Debug, Clone, Serialize)]
@@ -25,6 +26,14 @@ pub(crate) enum State {
 pub(crate) struct Waiting {
     /// How long the rows of each stream are kept.
     pub(crate) rows: Vec<WaitingRows>,
+    /// What they cost; nothing with `engine: spark`, which keeps them in its own way.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) costs: Option<RowCosts>,
+}
+
+/// What rows that wait cost on the local engine.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct RowCosts {
     /// Bytes of a row besides its columns and twice its key.
     pub(crate) bytes_per_row: usize,
     /// Bytes of memory that the state of the query may take.
@@ -80,6 +89,14 @@ pub(crate) struct Kept {
     /// For sessions, how long without a row ends one, in milliseconds; they have neither length nor slide of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) session_gap_ms: Option<u64>,
+    /// What groups cost; nothing with `engine: spark`, which keeps them in its own way.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) costs: Option<GroupCosts>,
+}
+
+/// What groups cost on the local engine.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct GroupCosts {
     /// Bytes of one key in one window, or in one pane, at most, without the key's own bytes.
     pub(crate) bytes_per_group_max: usize,
     /// Bytes of memory that the state may take.
@@ -129,16 +146,29 @@ pub(super) fn of(project: &Project, streams: &[&Stream], query: &Query) -> Resul
     if let Some(pattern) = &query.pattern {
         return Ok(vec![State::Rows(held(project, first, pattern))]);
     }
-    let lateness_us = streams.iter().map(|stream| stream.lateness.as_micros()).max().unwrap_or(0);
+    let behind_us = streams.iter().map(|stream| behind_us(project, stream)).max().unwrap_or(0);
     let joins = query.branches.iter().filter_map(|branch| branch.stream_join.as_ref().map(|join| (branch, join)));
     let mut state: Vec<State> =
         joins.clone().map(|(branch, join)| State::Waiting(waiting(project, &branch.stream, join))).collect();
     // Pairs to come may have times so far below the watermark.
     let delay_us = joins.map(|(_, join)| join.delay_us()).max().unwrap_or(0);
     for aggregate in query.inner.iter().map(|inner| &inner.aggregate).chain(&query.aggregate) {
-        state.extend(windows(project, query, aggregate, lateness_us.saturating_add(delay_us))?.map(State::Windows));
+        state.extend(windows(project, query, aggregate, behind_us.saturating_add(delay_us))?.map(State::Windows));
     }
     Ok(state)
+}
+
+/// Whether the local engine works queries out; patterns always have a stage of ours.
+pub(super) fn is_local(project: &Project) -> bool {
+    project.engine == Engine::Local
+}
+
+/// How far the watermark is behind the newest event of a stream at most, in microseconds.
+fn behind_us(project: &Project, stream: &Stream) -> i64 {
+    match is_local(project) {
+        true => stream.lateness.as_micros(),
+        false => i64::try_from(watermark_delay(project, stream).as_micros()).unwrap_or(i64::MAX),
+    }
 }
 
 fn waiting(project: &Project, stream: &str, join: &StreamJoin) -> Waiting {
@@ -146,9 +176,11 @@ fn waiting(project: &Project, stream: &str, join: &StreamJoin) -> Waiting {
         |stream: &str, kept_us: i64| WaitingRows { stream: stream.to_owned(), kept_ms: milliseconds(kept_us.max(0)) };
     Waiting {
         rows: vec![rows(stream, join.upper_us), rows(&join.stream, join.lower_us.saturating_neg())],
-        bytes_per_row: process::WAITING_ROW_BYTES,
-        bytes_max: project.settings.process.state_limit.0,
-        past_limit: PastLimit::of(project),
+        costs: is_local(project).then(|| RowCosts {
+            bytes_per_row: process::WAITING_ROW_BYTES,
+            bytes_max: project.settings.process.state_limit.0,
+            past_limit: PastLimit::of(project),
+        }),
     }
 }
 
@@ -175,14 +207,14 @@ fn held(project: &Project, stream: &Stream, pattern: &Pattern) -> Held {
     }
 }
 
-/// The windows of a grouping whose rows come up to `lateness_us` after the newest event.
-fn windows(project: &Project, query: &Query, aggregate: &Aggregate, lateness_us: i64) -> Result<Option<Kept>> {
+/// The windows of a grouping whose rows come up to `behind_us` after the newest event.
+fn windows(project: &Project, query: &Query, aggregate: &Aggregate, behind_us: i64) -> Result<Option<Kept>> {
     let Some(window) = &aggregate.window else { return Ok(None) };
     let (size_us, slide_us, session_gap_us) = match window {
         Window::Fixed(window) => (window.size_us, window.slide_us, None),
         Window::Session(window) => (window.gap_us, window.gap_us, Some(window.gap_us)),
     };
-    let spanned_us = size_us.saturating_add(lateness_us);
+    let spanned_us = size_us.saturating_add(behind_us);
     let bytes_per_group_max = process::bytes_per_group_max(&query.name, aggregate, 0)?;
     let with_key = process::bytes_per_group_max(&query.name, aggregate, KEY_BYTES)?;
     let bytes_max = project.settings.process.state_limit.0;
@@ -194,12 +226,14 @@ fn windows(project: &Project, query: &Query, aggregate: &Aggregate, lateness_us:
         kept_ms: whole(spanned_us / 1_000),
         // The windows that hold a time between the watermark and the newest event.
         windows_open: whole((spanned_us + slide_us - 1) / slide_us.max(1)),
-        shares_panes: process::shares_panes(query),
+        shares_panes: is_local(project) && process::shares_panes(query),
         session_gap_ms: session_gap_us.map(|gap_us| whole(gap_us / 1_000)),
-        bytes_per_group_max,
-        bytes_max,
-        groups_that_fit: bytes_max / u64::try_from(with_key.max(1)).unwrap_or(u64::MAX),
-        past_limit: PastLimit::of(project),
+        costs: is_local(project).then(|| GroupCosts {
+            bytes_per_group_max,
+            bytes_max,
+            groups_that_fit: bytes_max / u64::try_from(with_key.max(1)).unwrap_or(u64::MAX),
+            past_limit: PastLimit::of(project),
+        }),
     }))
 }
 
@@ -213,6 +247,9 @@ impl State {
         }
     }
 }
+
+/// Of state that Apache Spark keeps.
+const ON_SPARK: &str = "  costs     what Apache Spark takes for it: RocksDB on its executors' disks (docs/spark.md); process.state_limit doesn't count there";
 
 fn write_waiting(out: &mut String, state: &Waiting) -> std::fmt::Result {
     let mut title = "keeps";
@@ -228,12 +265,13 @@ fn write_waiting(out: &mut String, state: &Waiting) -> std::fmt::Result {
         )?;
         title = "";
     }
+    let Some(costs) = state.costs else { return writeln!(out, "{ON_SPARK}") };
     writeln!(
         out,
         "  costs     the columns of a row that are read, twice its key, and {} bytes; past {} of state_limit {}",
-        state.bytes_per_row,
-        size(state.bytes_max),
-        state.past_limit.words("keys")
+        costs.bytes_per_row,
+        size(costs.bytes_max),
+        costs.past_limit.words("keys")
     )
 }
 
@@ -277,13 +315,14 @@ fn write_state(out: &mut String, state: &Kept) -> std::fmt::Result {
 }
 
 fn write_costs(out: &mut String, state: &Kept) -> std::fmt::Result {
+    let Some(costs) = state.costs else { return writeln!(out, "{ON_SPARK}") };
     writeln!(
         out,
         "  costs     at most {} bytes per group, and one and a half times its key and texts; {} of state_limit hold {} groups with keys of {KEY_BYTES} bytes;\n            past that, {}",
-        state.bytes_per_group_max,
-        size(state.bytes_max),
-        grouped(state.groups_that_fit),
-        state.past_limit.words("groups")
+        costs.bytes_per_group_max,
+        size(costs.bytes_max),
+        grouped(costs.groups_that_fit),
+        costs.past_limit.words("groups")
     )?;
     if state.shares_panes {
         writeln!(

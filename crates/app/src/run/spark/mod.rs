@@ -31,7 +31,7 @@ mod written;
 use std::sync::Arc;
 use std::time::Duration;
 
-use project::Project;
+use project::{Project, Stream};
 use state::SnapshotStore;
 use tokio::runtime::Handle;
 
@@ -80,6 +80,13 @@ struct SparkStream {
     watermark_delay_ms: u64,
 }
 
+/// How far Spark's watermark stays behind the newest event of a stream.
+pub(crate) fn watermark_delay(project: &Project, stream: &Stream) -> Duration {
+    // Spark drops a row at its watermark, too, and validation accepts one there.
+    let least = stream.lateness.0 + stream.max_skew.0 + Duration::from_millis(1);
+    project.settings.spark.watermark_delay.map_or(least, |delay| delay.0)
+}
+
 impl SparkStage {
     /// Gathers what the stage needs.
     pub(crate) fn new(
@@ -103,13 +110,11 @@ impl SparkStage {
         };
         let of_stream = |stream: &PipelineStream| {
             let known = project.stream(&stream.name)?;
-            // Spark drops a row at its watermark, too, and validation accepts one there.
-            let least = known.lateness.0 + known.max_skew.0 + Duration::from_millis(1);
-            let delay = settings.watermark_delay.map_or(least, |delay| delay.0);
+            let delay_ms = watermark_delay(project, known).as_millis();
             Some(SparkStream {
                 stream: stream.clone(),
                 event_time: known.event_time.clone(),
-                watermark_delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                watermark_delay_ms: u64::try_from(delay_ms).unwrap_or(u64::MAX),
             })
         };
         Ok(Self {
