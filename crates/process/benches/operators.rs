@@ -10,7 +10,9 @@ use std::time::Duration;
 use arrow_array::{ArrayRef, Decimal128Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use process::{OperatorOptions, QueryOperator, ReferenceData, Source, Spill};
+use process::{
+    Emission, OperatorOptions, PatternOperator, PatternOptions, QueryOperator, ReferenceData, Source, Spill,
+};
 use sql::{Catalog, ReferenceTable, StreamTable};
 
 const ROWS: usize = 8_192;
@@ -39,9 +41,38 @@ fn account(key: u64) -> String {
     format!("account-{key:08}")
 }
 
+/// What takes the records.
+enum Operator {
+    Query(Box<QueryOperator>),
+    Pattern(Box<PatternOperator>),
+}
+
+impl Operator {
+    fn push(&mut self, batch: &RecordBatch, raw_offsets: &[i64]) {
+        match self {
+            Self::Query(query) => query.push(batch, &Source { stream: "payments", partition: 0, raw_offsets }).unwrap(),
+            Self::Pattern(pattern) => pattern.push(batch, raw_offsets).unwrap(),
+        }
+    }
+
+    fn advance(&mut self, watermark_us: i64) {
+        match self {
+            Self::Query(query) => query.advance(watermark_us).unwrap(),
+            Self::Pattern(pattern) => pattern.advance(watermark_us).unwrap(),
+        }
+    }
+
+    fn emit(&mut self) -> Emission {
+        match self {
+            Self::Query(query) => query.emit().unwrap(),
+            Self::Pattern(pattern) => pattern.emit().unwrap(),
+        }
+    }
+}
+
 /// A stream of records without end: keys in an order that no cache likes, times that go on.
 struct Load {
-    operator: QueryOperator,
+    operator: Operator,
     keys: u64,
     row: i64,
     us_per_row: i64,
@@ -55,12 +86,17 @@ impl Load {
         let joined = ReferenceTable { schema: table.batch().schema(), key: vec!["id".into()], has_validity: false };
         let catalog =
             Catalog { streams: [("payments".into(), stream)].into(), references: [("accounts".into(), joined)].into() };
+        if text.contains("MATCH_RECOGNIZE") {
+            let query = Arc::new(sql::compile_pattern("bench", text, &catalog).expect("it compiles"));
+            let operator = PatternOperator::new(query, PatternOptions::default()).expect("it starts");
+            return Self { operator: Operator::Pattern(Box::new(operator)), keys, row: 0, us_per_row, published: 0 };
+        }
         let query = Arc::new(sql::compile("bench", text, &catalog).expect("it compiles"));
         let tables = BTreeMap::from([("accounts".to_owned(), table)]);
         let spill = memory_bytes.map(|bytes_max| Spill { directory: std::env::temp_dir().into(), bytes_max });
         let options = OperatorOptions { state_bytes_max: 16 << 30, spill, ..OperatorOptions::default() };
         let operator = QueryOperator::new(query, &tables, options).expect("it starts");
-        Self { operator, keys, row: 0, us_per_row, published: 0 }
+        Self { operator: Operator::Query(Box::new(operator)), keys, row: 0, us_per_row, published: 0 }
     }
 
     /// One batch, and its rows' offsets.
@@ -70,7 +106,7 @@ impl Load {
         let keys: Vec<u64> =
             rows.clone().map(|row| (row.unsigned_abs() % self.keys) * 618_033_989 % self.keys).collect();
         let times: Vec<i64> = rows.clone().map(|row| row * self.us_per_row).collect();
-        let amounts: Decimal128Array = keys.iter().map(|key| Some(i128::from(*key) % 10_000)).collect();
+        let amounts: Decimal128Array = rows.clone().map(|row| Some(i128::from(row) * 7_919 % 10_000)).collect();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
             Arc::new(keys.iter().map(|key| Some(account(*key))).collect::<StringArray>()),
@@ -81,10 +117,10 @@ impl Load {
 
     /// Takes a batch, moves the watermark to five seconds before its end, and publishes.
     fn take(&mut self, (batch, raw_offsets): &(RecordBatch, Vec<i64>)) {
-        self.operator.push(batch, &Source { stream: "payments", partition: 0, raw_offsets }).unwrap();
-        self.operator.advance(self.row * self.us_per_row - 5 * SECOND).unwrap();
+        self.operator.push(batch, raw_offsets);
+        self.operator.advance(self.row * self.us_per_row - 5 * SECOND);
         loop {
-            let emission = self.operator.emit().unwrap();
+            let emission = self.operator.emit();
             self.published += emission.versions.len() as u64;
             if emission.is_empty() {
                 return;
@@ -137,6 +173,33 @@ fn operators(criterion: &mut Criterion) {
             format!(
                 "--! emit: final\nSELECT {TOTALS} FROM payments GROUP BY session_window(event_time, '5 seconds'), account"
             ),
+        ),
+        (
+            "union of the stream with itself, tumbling, final",
+            format!(
+                "--! emit: final\nSELECT {TOTALS} FROM (SELECT account, amount, event_time FROM payments
+                 UNION ALL SELECT account, -amount, event_time FROM payments) AS both GROUP BY {window}, account"
+            ),
+        ),
+        (
+            "windows over windows",
+            format!(
+                "--! emit: final\nSELECT account, max(total) AS most FROM (SELECT window, {TOTALS} FROM payments GROUP BY {window}, account) AS parts
+                 GROUP BY window(window_time(window), '1 minute'), account"
+            ),
+        ),
+        (
+            "join of two streams, 2 pairs per row",
+            "SELECT p.account, q.amount FROM payments AS p JOIN payments AS q ON q.account = p.account
+             AND q.event_time BETWEEN p.event_time - INTERVAL '500 milliseconds' AND p.event_time"
+                .to_owned(),
+        ),
+        (
+            "pattern",
+            "SELECT account, smalls FROM payments MATCH_RECOGNIZE (PARTITION BY account ORDER BY event_time
+             MEASURES count(SMALL.*) AS smalls PATTERN (SMALL{3,} LARGE) WITHIN INTERVAL '10 seconds'
+             DEFINE SMALL AS amount < 50, LARGE AS amount >= 90)"
+                .to_owned(),
         ),
     ];
     for (name, text) in &queries {
