@@ -36,7 +36,7 @@ const MORE: &str = "SELECT customer_id, first_order, second_order FROM orders MA
   DEFINE SECOND AS SECOND.quantity > FIRST.quantity
 )";
 
-/// The shop's orders in two files, the second with the columns that the schema gets in between.
+/// The shop's orders in two files, the second with columns that the schema gets in between, and written by another program.
 fn project(column: Column) -> ProjectDir {
     let template = examples().parent().unwrap().join("crates/project/template");
     let project = ProjectDir::copy_of(&template, BINARY, column);
@@ -50,14 +50,14 @@ fn project(column: Column) -> ProjectDir {
     project.edit("tillstream.yaml", "    event_time: ordered_at\n", idle);
     let (mut first, mut second) = (
         "order_id,customer_id,product_id,quantity,price,ordered_at\n".to_owned(),
-        "order_id,customer_id,product_id,quantity,price,ordered_at,channel,points\n".to_owned(),
+        "order_id;customer_id;product_id;quantity;price;ordered_at;channel;points\n".to_owned(),
     );
     for second_of in 0..200 {
         let at = format!("2026-01-05T09:{:02}:{:02}.250Z", second_of / 60, second_of % 60);
         writeln!(first, "x{second_of},c{},p1,1,{}.50,{at}", second_of % 40, second_of % 9).unwrap();
         let at = format!("2026-01-05T09:{:02}:{:02}.250125Z", (second_of + 200) / 60, (second_of + 200) % 60);
-        let channel = ["web", "shop", ""][second_of % 3];
-        writeln!(second, "y{second_of},c{},p2,2,1.25,{at},{channel},{second_of}", second_of % 40).unwrap();
+        let channel = ["web", "shop", "NULL"][second_of % 3];
+        writeln!(second, "y{second_of};c{};p2;2;1.25;{at};{channel};{second_of}", second_of % 40).unwrap();
     }
     std::fs::create_dir_all(project.path.join("patterns")).unwrap();
     write(&project, "patterns/more.sql", MORE);
@@ -66,15 +66,17 @@ fn project(column: Column) -> ProjectDir {
     project
 }
 
-/// Two more columns, and event times in another unit. All of it is backward compatible.
+/// Three more columns, of which the second file has two, and event times in another unit. All of it is backward compatible.
 fn change_schema(project: &ProjectDir) {
     project.edit("schemas/order.avsc", "timestamp-millis", "timestamp-micros");
     let fields = r#""fields": [
+    { "name": "note", "type": ["null", "string"], "default": null },
     { "name": "channel", "type": ["null", "string"], "default": null },
     { "name": "points", "type": "long", "default": -1 },"#;
     project.edit("schemas/order.avsc", r#""fields": ["#, fields);
     write(project, "queries/by_channel.sql", BY_CHANNEL);
-    project.edit("tillstream.yaml", "file: first.csv", "file: second.csv");
+    let second = r#"file: second.csv, delimiter: ";", null_text: "NULL", absent_is_null: true"#;
+    project.edit("tillstream.yaml", "file: first.csv", second);
 }
 
 /// The orders of both files, by what they are.
@@ -112,7 +114,10 @@ fn run_through_a_change(project: &ProjectDir) {
 
     change_schema(project);
     let mut process = project.up(&[]);
-    load(project, "second.csv", "orders");
+    let second = project.path.join("second.csv");
+    let how = ["--delimiter", ";", "--null-text", "NULL", "--absent-is-null"];
+    let ended = project.run("load", &[&[second.to_str().unwrap(), "--stream", "orders"], &how[..]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     project.wait_for_value(FOLDED, "400", PATIENCE);
     project.wait_for_value("SELECT count(*) FROM bi.by_channel", "400", PATIENCE);
     project.wait_for_value("SELECT count(*) FROM bi.more", "40", PATIENCE);

@@ -31,6 +31,11 @@ impl Loader {
             if let Some(stream) = stream {
                 self.check_input_columns(&index, stream, settings.columns.keys());
             }
+            if settings.delimiter.is_some_and(|delimiter| !delimiter.is_ascii()) {
+                let place = self.place(&["inputs", &index, "delimiter"]);
+                let help = "choose a character of ASCII, such as `;` or `|`";
+                self.found.push(Found::error(place, "the delimiter takes more than one byte in the file").help(help));
+            }
             let place = self.place(&["inputs", &index, "file"]);
             let extension =
                 Path::new(&settings.file).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
@@ -44,10 +49,10 @@ impl Loader {
             if !file.is_file() {
                 let message = format!("the input file `{}` doesn't exist", self.shown(&settings.file));
                 missing.push(Found::warning(place, message).help(self.missing_file_help(&settings.file)));
-            } else if let (Some(stream), Some(header)) = (stream, header(&file, extension)) {
+            } else if let (Some(stream), Some(header)) = (stream, header(&file, extension, settings.delimiter)) {
                 self.check_header(&index, stream, &settings, &header);
             }
-            inputs.push(Input { stream: settings.stream, file, name: settings.file, columns: settings.columns });
+            inputs.push(Input { stream: settings.stream.clone(), file, name: settings.file.clone(), settings });
         }
         (inputs, missing)
     }
@@ -57,7 +62,7 @@ impl Loader {
         for field in stream.arrow.fields() {
             let column = field.name();
             let in_file = settings.columns.get(column).unwrap_or(column);
-            if header.contains(in_file) {
+            if header.contains(in_file) || (settings.absent_is_null && field.is_nullable()) {
                 continue;
             }
             let place = match settings.columns.contains_key(column) {
@@ -69,6 +74,9 @@ impl Loader {
             let free = header.iter().map(String::as_str).filter(|name| stream.arrow.field_with_name(name).is_err());
             let help = match suggest::nearest(in_file, free) {
                 Some(near) => format!("did you mean `{near}`? write `columns: {{ {column}: {near} }}`"),
+                None if field.is_nullable() => format!(
+                    "if it has another name there, write `columns: {{ {column}: … }}`; if it is to be NULL, `absent_is_null: true`"
+                ),
                 None => {
                     format!("the stream needs it; if it has another name there, write `columns: {{ {column}: … }}`")
                 }
@@ -92,10 +100,11 @@ impl Loader {
 }
 
 /// The names of a file's columns, where its format has them. What can't be read is said when it is loaded.
-fn header(file: &Path, extension: &str) -> Option<Vec<String>> {
+fn header(file: &Path, extension: &str, delimiter: Option<char>) -> Option<Vec<String>> {
     match extension.to_ascii_lowercase().as_str() {
         kind @ ("csv" | "tsv") => {
-            let delimiter = if kind == "tsv" { b'\t' } else { b',' };
+            let usual = if kind == "tsv" { b'\t' } else { b',' };
+            let delimiter = delimiter.and_then(|other| u8::try_from(other).ok()).unwrap_or(usual);
             let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_path(file).ok()?;
             let header = reader.headers().ok()?;
             Some(header.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_owned()).collect())

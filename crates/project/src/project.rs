@@ -7,7 +7,7 @@ use arrow_schema::SchemaRef;
 
 use crate::merge::Overrides;
 use crate::problem::ProjectErrors;
-use crate::settings::{Columns, Duplicates, Duration, Engine, RecordKey, Retention, Secret, Settings};
+use crate::settings::{Columns, Duplicates, Duration, Engine, InputSettings, RecordKey, Retention, Secret, Settings};
 
 /// A checked project. Everything in it fits together.
 #[derive(Debug, Clone)]
@@ -187,8 +187,8 @@ pub struct Input {
     pub file: PathBuf,
     /// The file as the settings name it: what records carry as their provenance.
     pub name: String,
-    /// Columns with another name in the file: the stream's column, then the file's.
-    pub columns: std::collections::BTreeMap<String, String>,
+    /// How the file is read.
+    pub settings: InputSettings,
 }
 
 /// A setting as it takes effect.

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ingest::files::FileOptions;
 use project::Project;
+use project::settings::InputSettings;
 
 use crate::cli::progress::{LoadProgress, say};
 use crate::error::{Error, Result};
@@ -35,6 +37,17 @@ impl Refused {
     }
 }
 
+/// How the file of an input is read.
+fn options(settings: &InputSettings) -> FileOptions {
+    FileOptions {
+        rename: settings.columns.clone(),
+        absent_is_null: settings.absent_is_null,
+        delimiter: settings.delimiter.and_then(|delimiter| u8::try_from(delimiter).ok()),
+        null_text: settings.null_text.clone(),
+        ..FileOptions::default()
+    }
+}
+
 /// Starts loading the project's inputs one after the other, each row once however often this is done. A load that meets an outage goes on
 /// after it.
 pub(super) fn start(project: &Project, pipeline: &mut Pipeline) -> Result<Refused> {
@@ -46,7 +59,7 @@ pub(super) fn start(project: &Project, pipeline: &mut Pipeline) -> Result<Refuse
             continue;
         }
         let mut load = pipeline.load(project, &input.stream, &input.file, &input.name)?;
-        load.columns.clone_from(&input.columns);
+        load.options = options(&input.settings);
         loads.push_back((input.stream.clone(), load));
     }
     let (context, told) = (pipeline.intake.clone(), refused.clone());

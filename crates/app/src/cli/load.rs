@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use ingest::files::FileOptions;
 
 use crate::cli::Output;
 use crate::cli::client::with_streams;
@@ -31,6 +32,15 @@ pub(crate) struct LoadCommand {
     /// The stream that the rows go to.
     #[arg(long, value_name = "NAME")]
     stream: String,
+    /// What stands between the fields of a CSV file; a comma, or a tab in .tsv files, by default.
+    #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
+    delimiter: Option<u8>,
+    /// A CSV field that means NULL, besides the empty one.
+    #[arg(long, value_name = "TEXT")]
+    null_text: Option<String>,
+    /// A column that the file doesn't have is NULL, where it may be. Otherwise the file is refused: the name may be misspelt.
+    #[arg(long)]
+    absent_is_null: bool,
     /// Rows per second; as fast as possible by default.
     #[arg(long)]
     rate: Option<u64>,
@@ -52,6 +62,12 @@ impl LoadCommand {
         let (loaded, report) = with_streams(&project, |context, streams| {
             let mut load = Load::of(&streams, &project, &self.stream, &file, &name_of(&project.directory, &file))?;
             load.rate = self.rate;
+            load.options = FileOptions {
+                delimiter: self.delimiter,
+                null_text: self.null_text.clone(),
+                absent_is_null: self.absent_is_null,
+                ..FileOptions::default()
+            };
             let mut progress = LoadProgress::new(&file);
             Ok((load.run(context, |loaded| progress.update(&loaded))?, load.report))
         })?;
@@ -69,6 +85,13 @@ impl LoadCommand {
             )));
         }
         Ok(ExitCode::from(if refused > 0 { 5 } else { 0 }))
+    }
+}
+
+fn delimiter(text: &str) -> std::result::Result<u8, String> {
+    match text.as_bytes() {
+        [byte] if byte.is_ascii() => Ok(*byte),
+        _ => Err("it is one character of ASCII, such as ; or |".to_owned()),
     }
 }
 

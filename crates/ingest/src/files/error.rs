@@ -59,7 +59,7 @@ pub enum FileError {
     },
     /// Columns of the stream aren't in it.
     #[error(
-        "{path} has no column {missing}; map a column that has another name there, or let columns that may be NULL be absent"
+        "{path} has no column {missing}; map a column that has another name there; where it may be NULL, absent_is_null lets it be absent"
     )]
     MissingColumns {
         /// The file.

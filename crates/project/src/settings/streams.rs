@@ -208,4 +208,15 @@ pub struct InputSettings {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("examples" = [{ "amount": "TransactionAmt" }]))]
     pub columns: BTreeMap<String, String>,
+    /// Whether a column that the file doesn't have is NULL, where it may be. Otherwise the file is refused: the name may be misspelt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absent_is_null: bool,
+    /// What stands between the fields of a CSV file; a comma, or a tab in `.tsv` files, if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = [";"]))]
+    pub delimiter: Option<char>,
+    /// A CSV field that means NULL, besides the empty one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = ["\\N"]))]
+    pub null_text: Option<String>,
 }

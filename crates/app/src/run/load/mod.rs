@@ -7,12 +7,13 @@
 //! | file | does |
 //! | --- | --- |
 //! | `done` | remembers files that were loaded to their end, and tells whether that still holds |
+//! | `turn` | one load of a file at a time |
 //! | `report` | rows that don't fit |
 
 mod done;
 mod report;
+mod turn;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use crate::run::read_range::read_range;
 use crate::run::topics::StreamTopics;
 use done::{Done, LastRow};
 use report::Report;
+use turn::Turn;
 
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(120);
 /// Records looked at in one step back from the end of a raw partition.
@@ -44,11 +46,14 @@ pub(crate) struct Load {
     pub(crate) file: PathBuf,
     /// Name under which the rows are recorded: the same file under the same name is loaded once.
     pub(crate) name: String,
-    pub(crate) columns: BTreeMap<String, String>,
+    /// How the file is read.
+    pub(crate) options: FileOptions,
     /// Where rows that don't fit the schema are reported.
     pub(crate) report: PathBuf,
     /// Where it is remembered that the file was loaded to its end.
     pub(crate) done: PathBuf,
+    /// Who loads the file holds this.
+    lock: PathBuf,
     /// Records per second; as fast as possible if `None`.
     pub(crate) rate: Option<u64>,
 }
@@ -93,9 +98,10 @@ impl Load {
             key: target.key.clone(),
             file: file.to_owned(),
             name: name.to_owned(),
-            columns: BTreeMap::new(),
+            options: FileOptions::default(),
             report: directory.join(format!("{file_name}.rejected.jsonl")),
             done: directory.join(format!("{file_name}.done.json")),
+            lock: directory.join(format!("{file_name}.lock")),
             rate: None,
         })
     }
@@ -104,6 +110,9 @@ impl Load {
     /// acknowledged when it returns.
     pub(crate) fn run(&self, context: &Context, mut on_progress: impl FnMut(Loaded)) -> Result<Loaded> {
         let refused = |error: &dyn std::fmt::Display| Error::Data(format!("{}: {error}", self.file.display()));
+        let Some(_turn) = Turn::wait(&self.lock, &context.stop)? else {
+            return Ok(Loaded { stopped_at: Some(0), ..Loaded::default() });
+        };
         let before = Done::of(self, context)?;
         if let Some(rows) = before.as_ref().and_then(|before| before.still_holds(self, context)) {
             return Ok(Loaded { already: rows, ..Loaded::default() });
@@ -114,7 +123,7 @@ impl Load {
         };
         let start_row = last_rows.iter().map(|last| last.map_or(0, |last| last.row + 1)).min().unwrap_or(0);
         let arrow = self.schema.arrow().map_err(|error| refused(&error))?;
-        let options = FileOptions { rename: self.columns.clone(), start_row, ..FileOptions::default() };
+        let options = FileOptions { start_row, ..self.options.clone() };
         let mut reader = FileReader::open(&self.file, &arrow, &options).map_err(|error| refused(&error))?;
         let writer = Writer::new(&context.connection, &WriterOptions { linger_ms: 10, ..WriterOptions::default() })?;
         let encoder = RowEncoder::new(&self.schema, self.raw_schema_id, &self.key).map_err(|error| refused(&error))?;
