@@ -6,8 +6,8 @@ mod pattern_common;
 use std::sync::Arc;
 
 use pattern_common::{
-    Event, advance, compile, emitted, operator, operator_of, pattern, push, restore, restore_from_parts, save_in_parts,
-    shown,
+    Event, advance, compile, emitted, operator, operator_of, pattern, push, restore, restore_from_parts, save,
+    save_in_parts, shown,
 };
 use process::{PatternOperator, PatternOptions, Spill};
 use sql::Query;
@@ -120,6 +120,69 @@ fn snapshots_in_parts_hold_what_is_in_memory_and_what_is_new_on_the_disk() {
         found.push(emitted(operator));
     }
     assert!(found[0].len() > 5_000, "{} matches", found[0].len());
+    assert!(found[0] == found[1] && found[0] == found[2]);
+}
+
+/// Of many keys in memory a snapshot writes those that have changed, and few parts have all of them.
+#[test]
+fn snapshots_of_a_large_memory_hold_what_has_changed() {
+    const KEYS: usize = 60_000;
+    let text =
+        pattern("count(*) AS n", "PATTERN (A B+) WITHIN INTERVAL '1 hour' DEFINE A AS q < 50, B AS q >= prev(q)");
+    let names: Vec<&'static str> =
+        (0..KEYS).map(|number| &*Box::leak(format!("account {number}").into_boxed_str())).collect();
+    let parts = MemoryParts::default();
+    let mut offset = 0_i64;
+    let mut events = |first: usize, count: usize| -> Vec<Event> {
+        let event = |number: usize| {
+            offset += 1;
+            Event { time_s: offset / 1_000, account: names[number % KEYS], q: Some(offset * 7 % 60), offset }
+        };
+        (first..first + count).map(event).collect()
+    };
+    let mut in_memory = operator(&text);
+    for first in (0..KEYS).step_by(2_000) {
+        push(&mut in_memory, &events(first, 2_000));
+    }
+    advance(&mut in_memory, 60);
+    // As it is written in one piece.
+    let whole = save(&mut in_memory).len();
+    assert!(whole > 3_000_000, "{whole}");
+    let mut snapshot = save_in_parts(&mut in_memory, &parts);
+    let mut round = |operator: &mut PatternOperator, events: &[Event]| {
+        push(operator, events);
+        advance(operator, events[0].time_s);
+        let before = parts.byte_len();
+        snapshot = save_in_parts(operator, &parts);
+        let names = operator.part_names().count();
+        assert!(names < 16, "{names} parts");
+        parts.byte_len() - before + snapshot.len()
+    };
+    // Few change, some of them again and again.
+    let few: Vec<usize> = (0..100).map(|at| round(&mut in_memory, &events(at % 50 * 600, 60))).collect();
+    assert!(few.iter().all(|bytes| *bytes < whole / 8), "{few:?} of {whole}");
+    assert!(few.iter().sum::<usize>() < whole, "{few:?} of {whole}");
+    // All change, a twentieth at a time, and again when the watermark passes their rows: about three times as much as there is.
+    let all: Vec<usize> = (0..20).map(|at| round(&mut in_memory, &events(at * 3_000, 3_000))).collect();
+    assert!(all.iter().sum::<usize>() < 7 * whole, "{all:?} of {whole}");
+
+    let (mut restored, mut spilled) = (operator(&text), operator(&text));
+    spilled.spill_to(spill(500_000)).unwrap();
+    for operator in [&mut restored, &mut spilled] {
+        restore_from_parts(operator, &snapshot, &parts);
+        assert_eq!(operator.metrics().groups_open, in_memory.metrics().groups_open);
+    }
+    let last = events(0, KEYS);
+    let mut found = Vec::new();
+    for operator in [&mut in_memory, &mut restored, &mut spilled] {
+        push(operator, &last);
+        // Nothing is left, and no part is named.
+        advance(operator, 20_000);
+        found.push(emitted(operator));
+        save_in_parts(operator, &parts);
+        assert_eq!(operator.part_names().count(), 0);
+    }
+    assert!(found[0].len() > 10_000, "{} matches", found[0].len());
     assert!(found[0] == found[1] && found[0] == found[2]);
 }
 

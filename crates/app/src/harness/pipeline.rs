@@ -71,7 +71,9 @@ impl<'p> TestPipeline<'p> {
         let parts = MemoryParts::default();
         let engine = Engine::open(plan.clone(), world.schemas.clone(), None, &parts)?;
         let patterns = PatternPlan::of(project, &streams, &results);
-        let patterns = patterns.map(|plan| TestPatterns::new(PatternPlan { spill, ..plan }, &world)).transpose()?;
+        let patterns = patterns
+            .map(|plan| TestPatterns::new(PatternPlan { spill, parts_from_keys: 1, ..plan }, &world))
+            .transpose()?;
         let progress_read = BTreeMap::new();
         let (snapshot, saved_at) = (None, Duration::ZERO);
         Ok(Self {

@@ -10,10 +10,12 @@
 //! | `run` | what was written at one time, in the order of the keys' hashes |
 //! | `merge` | runs, and memory, gone through together in that order |
 //! | `parts` | snapshots in parts |
+//! | `kept` | parts that have keys which are in memory |
 //! | `rows` | rows as bytes |
 //! | `store` | the runs of an operator: what goes, what comes back |
 
 mod chunk;
+mod kept;
 mod merge;
 mod parts;
 mod rows;
@@ -21,6 +23,7 @@ mod run;
 mod store;
 
 pub(crate) use chunk::{Chunk, Entry};
-pub(crate) use parts::{Part, read_parts};
+pub(crate) use kept::{InPart, KeptKeys};
+pub(crate) use parts::{Part, read_parts, write_parts};
 pub(crate) use rows::RowCodec;
 pub(crate) use store::ColdKeys;

@@ -29,6 +29,17 @@ impl ColdKeys {
         &mut self,
         writer: &mut SnapshotWriter,
         parts: &dyn PartStore,
+        write: impl FnMut(&Chunk, &mut SnapshotWriter) -> Result<(), Cause>,
+    ) -> Result<(), Cause> {
+        self.keep_parts(parts, write)?;
+        write_parts(writer, self.parts());
+        Ok(())
+    }
+
+    /// Keeps the keys that aren't in a part yet. `write` makes the bytes of one.
+    pub(crate) fn keep_parts(
+        &mut self,
+        parts: &dyn PartStore,
         mut write: impl FnMut(&Chunk, &mut SnapshotWriter) -> Result<(), Cause>,
     ) -> Result<(), Cause> {
         let mut keep = |chunk: &Chunk| {
@@ -39,13 +50,12 @@ impl ColdKeys {
         for run in &mut self.runs {
             run.keep_parts(&mut self.scratch, &mut keep)?;
         }
-        let all: Vec<(&str, Vec<u64>)> = self.runs.iter().flat_map(|run| run.parts()).collect();
-        writer.u64(all.len() as u64);
-        for (name, taken) in all {
-            writer.text(name);
-            writer.u64s(&taken);
-        }
         Ok(())
+    }
+
+    /// Each part that has its keys, with the places of those that were brought back, as bits.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&str, Vec<u64>)> {
+        self.runs.iter().flat_map(|run| run.parts())
     }
 
     /// Names of the parts that have its keys.
@@ -56,6 +66,16 @@ impl ColdKeys {
     /// Has the next snapshot name no part of those before.
     pub(crate) fn forget_parts(&mut self) {
         self.runs.iter_mut().for_each(super::run::Run::forget_parts);
+    }
+}
+
+/// Writes the names of parts, each with the places of keys that aren't in it any more, as bits.
+pub(crate) fn write_parts<'a>(writer: &mut SnapshotWriter, parts: impl Iterator<Item = (&'a str, Vec<u64>)>) {
+    let all: Vec<(&str, Vec<u64>)> = parts.collect();
+    writer.u64(all.len() as u64);
+    for (name, taken) in all {
+        writer.text(name);
+        writer.u64s(&taken);
     }
 }
 

@@ -301,7 +301,8 @@ pub(super) fn is_set(bits: &[u64], at: usize) -> bool {
     bits.get(at / 64).is_some_and(|bits| bits >> (at % 64) & 1 == 1)
 }
 
-fn set(bits: &mut [u64], at: usize) {
+/// Sets a bit.
+pub(super) fn set(bits: &mut [u64], at: usize) {
     if let Some(bits) = bits.get_mut(at / 64) {
         *bits |= 1 << (at % 64);
     }

@@ -6,6 +6,7 @@ use sql::{Pattern, Skip, VariableSet};
 
 use super::attempt::{Attempt, Path, variable};
 use super::store::Place;
+use crate::cold::InPart;
 
 /// A row that the watermark has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub(crate) struct KeyState {
     pub(crate) is_queued: bool,
     /// Bytes counted for it.
     pub(crate) bytes: usize,
+    /// Where the last snapshot has it, if it hasn't changed since and is in a part.
+    pub(crate) in_part: Option<InPart>,
 }
 
 /// What the next step of a key is.

@@ -15,11 +15,20 @@ pub struct PatternOptions {
     pub runs_max: usize,
     /// Rows that a match may have.
     pub rows_max: u64,
+    /// Keys in memory from which on a snapshot has them in parts, so that it needn't write them all each time.
+    pub parts_from_keys: usize,
 }
 
 impl Default for PatternOptions {
     fn default() -> Self {
-        Self { generation: 1, partition: 0, state_bytes_max: 1 << 30, runs_max: 1_000, rows_max: 10_000 }
+        Self {
+            generation: 1,
+            partition: 0,
+            state_bytes_max: 1 << 30,
+            runs_max: 1_000,
+            rows_max: 10_000,
+            parts_from_keys: 50_000,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::matches::Finished;
 use super::operator::{PatternOperator, PendingRow};
 use super::piece::{invalid, save_piece};
 use super::spill::ColdPattern;
-use crate::cold::read_parts;
+use crate::cold::{read_parts, write_parts};
 use crate::error::{Cause, Result};
 
 /// Layout of the section. The first had all keys in one piece.
@@ -19,6 +19,10 @@ const VERSION: u32 = 3;
 /// The first version that has keys in pieces, and the first that has some in parts.
 const PIECES: u32 = 2;
 const PARTS: u32 = 3;
+
+/// Keys and rows of a part at most; one key may come with more.
+const PART_KEYS: usize = 32_768;
+const PART_ROWS: usize = 65_536;
 
 fn section(query: &Query, generation: u32) -> String {
     format!("pattern {} g{generation}", query.name)
@@ -38,8 +42,8 @@ impl PatternOperator {
         self.write(writer, None)
     }
 
-    /// As [`snapshot`](Self::snapshot), with the keys on the disk in parts: those that are in none yet are kept now, and of the others the snapshot
-    /// names the parts that they are in.
+    /// As [`snapshot`](Self::snapshot), with the keys on the disk in parts, and those in memory where they are many: those that are in none yet or
+    /// have changed since are kept now, and of the others the snapshot names the parts that they are in.
     ///
     /// # Errors
     /// A column that can't be written, a failure of the storage.
@@ -49,7 +53,7 @@ impl PatternOperator {
 
     /// Names of the parts that the last snapshot is made of. One that was restored isn't: its keys come into parts of their own.
     pub fn part_names(&self) -> impl Iterator<Item = String> {
-        self.cold.iter().flat_map(ColdPattern::part_names)
+        self.parts().map(|(name, _)| name.to_owned())
     }
 
     /// Replaces the state by that of a snapshot of the same pattern: same name and generation, state of the same shape, same partition.
@@ -91,34 +95,90 @@ impl PatternOperator {
         writer.i32(self.options.partition);
         writer.optional_i64(self.watermark_us);
         writer.bool(true);
-        self.save_memory(writer)?;
-        if parts.is_none() {
-            self.read_cold(|held| {
+        self.save_memory(writer, parts)?;
+        match parts {
+            None => self.read_cold(|held| {
                 writer.bool(true);
                 held.save(&self.codec, writer)
-            })?;
+            })?,
+            Some(parts) => {
+                let Self { cold, codec, pattern, store, .. } = self;
+                let kept = |cold: &mut ColdPattern| cold.keep_parts(parts, codec, pattern, store.schema());
+                cold.as_mut().map_or(Ok(()), kept)?;
+            }
         }
         writer.bool(false);
-        let Self { cold, codec, pattern, store, .. } = self;
-        match (cold, parts) {
-            (Some(cold), Some(parts)) => cold.save_parts(writer, parts, codec, pattern, store.schema())?,
-            _ => writer.u64(0),
+        match parts {
+            None => writer.u64(0),
+            Some(_) => write_parts(writer, self.parts()),
         }
         self.save_waiting(writer)
     }
 
-    /// Writes the keys that are in memory.
-    fn save_memory(&self, writer: &mut SnapshotWriter) -> std::result::Result<(), Cause> {
-        let numbers = self.keys.numbers();
-        let mut places = vec![0; self.keys.end() as usize];
-        for (place, number) in (0..).zip(&numbers) {
-            if let Some(slot) = places.get_mut(*number as usize) {
-                *slot = place;
-            }
+    /// Each part that the last snapshot is made of, with the places of keys that aren't in it any more, as bits.
+    fn parts(&self) -> impl Iterator<Item = (&str, Vec<u64>)> {
+        self.keys.kept().parts().chain(self.cold.iter().flat_map(ColdPattern::parts))
+    }
+
+    /// Writes the keys that are in memory. If there is a place for parts, many of them go there.
+    fn save_memory(
+        &mut self,
+        writer: &mut SnapshotWriter,
+        parts: Option<&dyn PartStore>,
+    ) -> std::result::Result<(), Cause> {
+        let parts = parts.filter(|_| self.keys.len() >= self.options.parts_from_keys);
+        let Some(parts) = parts else {
+            self.keys.forget_parts();
+            let numbers = self.keys.unkept();
+            let pending = self.pending_of(|_| true);
+            return self.save_keys(&numbers, &mut pending.as_slice(), writer);
+        };
+        let going = self.keys.unkept();
+        let pending = self.pending_of(|key| !self.keys.kept().holds(key.in_part));
+        let (mut going, mut pending) = (going.as_slice(), pending.as_slice());
+        while !going.is_empty() {
+            let (part, rest) = going.split_at(self.part_keys(going));
+            let mut bytes = SnapshotWriter::values(Vec::new());
+            self.save_keys(part, &mut pending, &mut bytes)?;
+            self.keys.note_kept(parts.keep(&bytes.finish())?, part, !rest.is_empty());
+            going = rest;
         }
+        self.save_keys(&[], &mut pending, writer)
+    }
+
+    /// How many of these keys go to one part.
+    fn part_keys(&self, numbers: &[u32]) -> usize {
+        let mut rows = 0;
+        let fits = |number: &&u32| {
+            let has_room = rows < PART_ROWS;
+            rows += self.keys.get(**number).map_or(0, |key| key.rows.len() + key.pending);
+            has_room
+        };
+        numbers.iter().take(PART_KEYS).take_while(fits).count()
+    }
+
+    /// The rows of these keys that wait for the watermark, in the order of the keys' numbers.
+    fn pending_of(&self, is_wanted: impl Fn(&KeyState) -> bool) -> Vec<PendingRow> {
+        let of_wanted = |row: &&PendingRow| self.keys.get(row.key).is_some_and(&is_wanted);
+        let mut pending: Vec<PendingRow> = self.pending.iter().filter(of_wanted).copied().collect();
+        pending.sort_by_key(|row| row.key);
+        pending
+    }
+
+    /// Writes keys by their numbers, with their rows, which are the first that wait.
+    fn save_keys(
+        &self,
+        numbers: &[u32],
+        waiting: &mut &[PendingRow],
+        writer: &mut SnapshotWriter,
+    ) -> std::result::Result<(), Cause> {
         let keys: Vec<&KeyState> = numbers.iter().filter_map(|number| self.keys.get(*number)).collect();
-        let place = |row: &PendingRow| places.get(row.key as usize).copied().unwrap_or(0);
-        let pending: Vec<(u32, PendingRow)> = self.pending.iter().map(|row| (place(row), *row)).collect();
+        let mut pending = Vec::new();
+        for (place, number) in (0..).zip(numbers) {
+            let (own, rest) = waiting.split_at(waiting.partition_point(|row| row.key <= *number));
+            pending.extend(own.iter().map(|row| (place, *row)));
+            *waiting = rest;
+        }
         save_piece(&keys, &pending, &self.store, &self.codec, writer)
     }
 

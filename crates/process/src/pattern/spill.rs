@@ -63,22 +63,21 @@ impl Held {
 }
 
 impl ColdPattern {
-    /// Writes which parts have its keys, and keeps those that aren't in one yet.
-    pub(super) fn save_parts(
+    /// Keeps its keys that aren't in a part yet.
+    pub(super) fn keep_parts(
         &mut self,
-        writer: &mut SnapshotWriter,
         parts: &dyn PartStore,
         key_codec: &KeyCodec,
         pattern: &Pattern,
         schema: &SchemaRef,
     ) -> std::result::Result<(), Cause> {
         let codec = &self.codec;
-        self.keys.save_parts(writer, parts, |chunk, out| Held::of(chunk, codec, pattern, schema)?.save(key_codec, out))
+        self.keys.keep_parts(parts, |chunk, out| Held::of(chunk, codec, pattern, schema)?.save(key_codec, out))
     }
 
-    /// Names of the parts that the last snapshot is made of.
-    pub(super) fn part_names(&self) -> impl Iterator<Item = String> {
-        self.keys.part_names()
+    /// Each part that has its keys, with the places of those that were brought back, as bits.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (&str, Vec<u64>)> {
+        self.keys.parts()
     }
 }
 

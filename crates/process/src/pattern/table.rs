@@ -3,6 +3,7 @@
 use hashbrown::HashTable;
 
 use super::key::KeyState;
+use crate::cold::KeptKeys;
 
 /// Keys by number. The number of a key that is gone is given to another one.
 #[derive(Debug, Default)]
@@ -11,6 +12,8 @@ pub(super) struct KeyTable {
     slots: Vec<KeyState>,
     free: Vec<u32>,
     bytes: usize,
+    /// The parts of snapshots that have some of them.
+    kept: KeptKeys,
 }
 
 impl KeyTable {
@@ -55,8 +58,13 @@ impl KeyTable {
         self.slots.get(number as usize)
     }
 
+    /// A key that may be changed: from here on it is in no part.
     pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut KeyState> {
-        self.slots.get_mut(number as usize)
+        let key = self.slots.get_mut(number as usize)?;
+        if let Some(at) = key.in_part.take() {
+            self.kept.cross_out(at);
+        }
+        Some(key)
     }
 
     /// Measures a key again, after it changed.
@@ -79,9 +87,38 @@ impl KeyTable {
         self.slots.iter()
     }
 
-    /// As [`Self::iter`].
+    /// As [`Self::iter`], to change what snapshots don't have.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut KeyState> {
         self.slots.iter_mut()
+    }
+
+    /// Lets parts go that aren't worth their keeping, and gives the numbers of the keys that are in none, ascending.
+    pub(super) fn unkept(&mut self) -> Vec<u32> {
+        let is_unkept = |table: &Self, number: &u32| {
+            table.get(*number).is_some_and(|key| !key.is_empty() && !table.kept.holds(key.in_part))
+        };
+        let changed = (0..self.end()).filter(|number| is_unkept(self, number)).count();
+        self.kept.let_go(changed);
+        (0..self.end()).filter(|number| is_unkept(self, number)).collect()
+    }
+
+    /// Notes that a part has these keys, in this order.
+    pub(super) fn note_kept(&mut self, name: String, numbers: &[u32], is_full: bool) {
+        for (number, at) in numbers.iter().zip(self.kept.add(name, numbers.len(), is_full)) {
+            if let Some(key) = self.slots.get_mut(*number as usize) {
+                key.in_part = Some(at);
+            }
+        }
+    }
+
+    /// The parts of snapshots that have some of its keys.
+    pub(super) fn kept(&self) -> &KeptKeys {
+        &self.kept
+    }
+
+    /// Has the next snapshot name no part of those before.
+    pub(super) fn forget_parts(&mut self) {
+        self.kept.clear();
     }
 
     /// Past the greatest number that was ever given.

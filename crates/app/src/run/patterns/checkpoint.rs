@@ -150,6 +150,7 @@ mod tests {
             results: vec![result],
             state_bytes_max: 100_000,
             spill: Some(Spill { directory: std::env::temp_dir().into(), bytes_max: 100_000 }),
+            parts_from_keys: usize::MAX,
         }
     }
 

@@ -56,6 +56,7 @@ impl PartitionRun {
                 generation: topic.generation,
                 partition: id.number,
                 state_bytes_max: plan.state_bytes_max,
+                parts_from_keys: plan.parts_from_keys,
                 ..PatternOptions::default()
             };
             let mut operator = PatternOperator::new(topic.query.clone(), options)?;

@@ -1,6 +1,6 @@
 //! What the stage matches: patterns, streams, partitions.
 
-use ::process::Spill;
+use ::process::{PatternOptions, Spill};
 use model::TopicPartition;
 use project::Project;
 
@@ -24,6 +24,8 @@ pub(crate) struct PatternPlan {
     pub(crate) state_bytes_max: usize,
     /// Moves keys to the disk past it; `None` to wait until there is room.
     pub(crate) spill: Option<Spill>,
+    /// Keys of a pattern's memory from which on its snapshots have them in parts.
+    pub(crate) parts_from_keys: usize,
 }
 
 /// A partition of a stream, by the stream's place in the plan.
@@ -45,6 +47,7 @@ impl PatternPlan {
             limits,
             state_bytes_max: stages::state_bytes_max(project),
             spill: stages::spill(project),
+            parts_from_keys: PatternOptions::default().parts_from_keys,
         })
     }
 
