@@ -41,6 +41,11 @@ fn account(key: u64) -> String {
     format!("account-{key:08}")
 }
 
+/// Another one in each of a key's records.
+fn amount(key: u64, round: u64) -> i128 {
+    i128::from(key * 7_919 + round * 3_571) % 10_000
+}
+
 /// What takes the records.
 enum Operator {
     Query(Box<QueryOperator>),
@@ -76,6 +81,8 @@ struct Load {
     keys: u64,
     row: i64,
     us_per_row: i64,
+    /// How far the watermark is behind the newest row.
+    behind_us: i64,
     published: u64,
 }
 
@@ -89,14 +96,28 @@ impl Load {
         if text.contains("MATCH_RECOGNIZE") {
             let query = Arc::new(sql::compile_pattern("bench", text, &catalog).expect("it compiles"));
             let operator = PatternOperator::new(query, PatternOptions::default()).expect("it starts");
-            return Self { operator: Operator::Pattern(Box::new(operator)), keys, row: 0, us_per_row, published: 0 };
+            return Self {
+                operator: Operator::Pattern(Box::new(operator)),
+                keys,
+                row: 0,
+                us_per_row,
+                behind_us: 5 * SECOND,
+                published: 0,
+            };
         }
         let query = Arc::new(sql::compile("bench", text, &catalog).expect("it compiles"));
         let tables = BTreeMap::from([("accounts".to_owned(), table)]);
         let spill = memory_bytes.map(|bytes_max| Spill { directory: std::env::temp_dir().into(), bytes_max });
         let options = OperatorOptions { state_bytes_max: 16 << 30, spill, ..OperatorOptions::default() };
         let operator = QueryOperator::new(query, &tables, options).expect("it starts");
-        Self { operator: Operator::Query(Box::new(operator)), keys, row: 0, us_per_row, published: 0 }
+        Self {
+            operator: Operator::Query(Box::new(operator)),
+            keys,
+            row: 0,
+            us_per_row,
+            behind_us: 5 * SECOND,
+            published: 0,
+        }
     }
 
     /// One batch, and its rows' offsets.
@@ -106,7 +127,11 @@ impl Load {
         let keys: Vec<u64> =
             rows.clone().map(|row| (row.unsigned_abs() % self.keys) * 618_033_989 % self.keys).collect();
         let times: Vec<i64> = rows.clone().map(|row| row * self.us_per_row).collect();
-        let amounts: Decimal128Array = rows.clone().map(|row| Some(i128::from(row) * 7_919 % 10_000)).collect();
+        let amounts: Decimal128Array = keys
+            .iter()
+            .zip(rows.clone())
+            .map(|(key, row)| Some(amount(*key, row.unsigned_abs() / self.keys)))
+            .collect();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
             Arc::new(keys.iter().map(|key| Some(account(*key))).collect::<StringArray>()),
@@ -115,10 +140,10 @@ impl Load {
         (RecordBatch::try_new(schema(), columns).unwrap(), rows.collect())
     }
 
-    /// Takes a batch, moves the watermark to five seconds before its end, and publishes.
+    /// Takes a batch, moves the watermark, and publishes.
     fn take(&mut self, (batch, raw_offsets): &(RecordBatch, Vec<i64>)) {
         self.operator.push(batch, raw_offsets);
-        self.operator.advance(self.row * self.us_per_row - 5 * SECOND);
+        self.operator.advance(self.row * self.us_per_row - self.behind_us);
         loop {
             let emission = self.operator.emit();
             self.published += emission.versions.len() as u64;
@@ -170,9 +195,7 @@ fn operators(criterion: &mut Criterion) {
         ("tumbling, changes", format!("SELECT {TOTALS} FROM payments GROUP BY {window}, account")),
         (
             "session",
-            format!(
-                "--! emit: final\nSELECT {TOTALS} FROM payments GROUP BY session_window(event_time, '5 seconds'), account"
-            ),
+            session("5 seconds"),
         ),
         (
             "union of the stream with itself, tumbling, final",
@@ -188,23 +211,33 @@ fn operators(criterion: &mut Criterion) {
                  GROUP BY window(window_time(window), '1 minute'), account"
             ),
         ),
-        (
-            "join of two streams, 2 pairs per row",
-            "SELECT p.account, q.amount FROM payments AS p JOIN payments AS q ON q.account = p.account
-             AND q.event_time BETWEEN p.event_time - INTERVAL '500 milliseconds' AND p.event_time"
-                .to_owned(),
-        ),
-        (
-            "pattern",
-            "SELECT account, smalls FROM payments MATCH_RECOGNIZE (PARTITION BY account ORDER BY event_time
-             MEASURES count(SMALL.*) AS smalls PATTERN (SMALL{3,} LARGE) WITHIN INTERVAL '10 seconds'
-             DEFINE SMALL AS amount < 50, LARGE AS amount >= 90)"
-                .to_owned(),
-        ),
+        ("join of two streams, 2 pairs per row", pairs("500 milliseconds")),
+        ("pattern", pattern("10 seconds")),
     ];
     for (name, text) in &queries {
         measure(criterion, "operators", name, Load::new(text, 1_000, US_PER_ROW, None), 50_000);
     }
+}
+
+fn session(gap: &str) -> String {
+    format!("--! emit: final\nSELECT {TOTALS} FROM payments GROUP BY session_window(event_time, '{gap}'), account")
+}
+
+/// Each payment with those of its account from so long before.
+fn pairs(before: &str) -> String {
+    format!(
+        "SELECT p.account, q.amount FROM payments AS p JOIN payments AS q ON q.account = p.account
+         AND q.event_time BETWEEN p.event_time - INTERVAL '{before}' AND p.event_time"
+    )
+}
+
+/// Half of the rows are small, a tenth of them large.
+fn pattern(within: &str) -> String {
+    format!(
+        "SELECT account, smalls FROM payments MATCH_RECOGNIZE (PARTITION BY account ORDER BY event_time
+         MEASURES count(SMALL.*) AS smalls PATTERN (SMALL{{3,}} LARGE) WITHIN INTERVAL '{within}'
+         DEFINE SMALL AS amount < 50, LARGE AS amount >= 90)"
+    )
 }
 
 fn in_an_hour(slide: &str) -> String {
@@ -220,6 +253,25 @@ fn keys(criterion: &mut Criterion) {
         if (100_000..10_000_000).contains(&keys) {
             let memory = usize::try_from(keys).unwrap_or(0) * 9;
             measure(criterion, "keys, nine tenths on the disk", &keys.to_string(), load(Some(memory)), keys);
+        }
+    }
+}
+
+/// What operators that keep rows or keys cost with ever more keys, each of which comes again as often as with few.
+fn keys_of_others(criterion: &mut Criterion) {
+    const US_PER_ROW: i64 = 2;
+    for keys in [1_000, 10_000, 100_000, 1_000_000_i64] {
+        // A key comes again after so long.
+        let again_us = keys * US_PER_ROW;
+        for (group, text) in [
+            ("keys of sessions", session(&format!("{} microseconds", 4 * again_us))),
+            ("keys of a join of two streams", pairs(&format!("{} microseconds", again_us * 3 / 2))),
+            ("keys of a pattern", pattern(&format!("{} microseconds", 8 * again_us))),
+        ] {
+            let keys = keys.unsigned_abs();
+            // What waits for the watermark isn't to be measured.
+            let load = Load { behind_us: 0, ..Load::new(&text, keys, US_PER_ROW, None) };
+            measure(criterion, group, &keys.to_string(), load, 8 * keys);
         }
     }
 }
@@ -255,5 +307,5 @@ fn slides(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, operators, keys, windows, slides);
+criterion_group!(benches, operators, keys, keys_of_others, windows, slides);
 criterion_main!(benches);
