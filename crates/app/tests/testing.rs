@@ -86,6 +86,16 @@ fn an_update_mends_the_rows_and_leaves_all_else_as_it_was() {
 fn a_filter_picks_tests_and_a_wrong_one_is_told_before_anything_runs() {
     let (directory, _) = shop();
     assert_eq!(stdout(&run(directory.path(), &["test", "shop", "--filter", "large"])), "1 test passed\n");
+    // What is misspelt isn't taken for success.
+    let misspelt = [
+        (&["test", "shop", "--filter", "lrge"][..], "none of the 3 tests has `lrge`"),
+        (&["test", "shop/tests/order.yaml"], "no file shop/tests/order.yaml"),
+    ];
+    for (words, told) in misspelt {
+        let output = run(directory.path(), words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(told), "{words:?}");
+    }
     std::fs::write(directory.path().join("shop/tests/more.yaml"), "name: more\nsteps: [ { sent: {} } ]\n")
         .expect("written");
     let output = run(directory.path(), &["test", "shop"]);

@@ -65,6 +65,9 @@ impl TestCommand {
         let paths: &[PathBuf] = if self.paths.is_empty() { &here } else { &self.paths };
         let mut all_suites = Vec::new();
         for path in paths {
+            if path.extension().is_some_and(|extension| extension == "yaml") && !path.exists() {
+                return Err(Error::Usage(format!("there is no file {}", path.display())));
+            }
             all_suites.extend(suites(path, &overrides)?);
         }
         let runtime = runtime()?;
@@ -76,6 +79,10 @@ impl TestCommand {
         if let Some(spark) = spark {
             let Compared { results, rows } = spark.close()?;
             eprintln!("compared with Apache Spark: {rows} rows of {results} results");
+        }
+        let cases: usize = all_suites.iter().flat_map(|suite| &suite.files).map(|file| file.cases.len()).sum();
+        if let (Some(filter), true, true) = (&self.filter, all.is_empty(), cases > 0) {
+            return Err(Error::Usage(format!("none of the {cases} tests has `{filter}` in its file or name")));
         }
         self.show(&all, &all_suites)?;
         let failed = all.iter().any(|ran| !ran.has_passed());
