@@ -224,3 +224,18 @@ fn a_join_lets_go_of_rows_that_can_have_no_partner_any_more_and_refuses_what_doe
     assert!(matches!(error.cause, Cause::StateFull { .. }), "{error}");
     assert_eq!(save(&mut operator), before);
 }
+
+#[test]
+fn a_row_by_itself_is_taken_however_many_pairs_it_gives() {
+    let options = OperatorOptions { state_bytes_max: 300_000, ..OperatorOptions::default() };
+    let mut operator = operator_with(PAIRS, options);
+    let mut push = |stream: &str, count: i64| {
+        let rows: Vec<Payment> = (0..count).map(|_| payment(10, "account", 1, 1)).collect();
+        let offsets: Vec<i64> = (0..count).collect();
+        operator.push(&common::batch(&rows), &Source { stream, partition: 0, raw_offsets: &offsets })
+    };
+    push("payments", 500).unwrap();
+    assert!(push("logins", 10).unwrap_err().is_full(), "nothing of it was taken");
+    push("logins", 1).unwrap();
+    assert_eq!(operator.emit().unwrap().versions.len(), 500);
+}

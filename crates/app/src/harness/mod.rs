@@ -34,6 +34,8 @@ pub(crate) mod update;
 mod validation;
 
 pub(crate) use compare::{DiffRow, Failure};
+#[cfg(test)]
+pub(crate) use log::MemoryLog;
 pub(crate) use on_spark::{Compared, OnSpark};
 pub(crate) use rows::Row;
 pub(crate) use run::{Outcome, run};

@@ -221,8 +221,12 @@ impl StreamJoin {
         if is_left { (self.lower_us, self.upper_us) } else { (-self.upper_us, -self.lower_us) }
     }
 
-    /// Refuses rows whose pairs don't fit.
+    /// Refuses rows whose pairs don't fit. A row by itself is taken whatever it gives: nothing could be made smaller, and the rows of its key are
+    /// in memory anyway.
     fn refuse_pairs(&self, rows: &Rows, is_left: bool, bytes_max: usize) -> Result<(), Cause> {
+        if rows.batch.num_rows() <= 1 {
+            return Ok(());
+        }
         let (from_us, to_us) = self.bounds(is_left);
         let other = if is_left { &self.right.side } else { &self.left.side };
         let partners = |(row, time_us): (usize, &i64)| {

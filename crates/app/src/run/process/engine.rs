@@ -14,7 +14,7 @@ use super::input::{Rows, StreamInput};
 use super::queries::QueryRun;
 use super::watermarks::Watermarks;
 use super::{NAME, ProcessStream};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::run::progress;
 use crate::run::results::ResultTopic;
 use crate::run::sink::RecordSink;
@@ -179,13 +179,11 @@ impl Engine {
         while let Some((at, rows)) = self.waiting.front() {
             let stream = self.inputs.get(*at).map_or("", StreamInput::stream);
             for query in &mut self.queries {
-                match query.push(stream, rows) {
-                    Err(Error::Process(error)) if error.is_full() => {
-                        self.full = Some(error.to_string());
-                        return Ok(());
-                    }
-                    pushed => pushed?,
-                }
+                let Some(full) = query.push(stream, rows)? else { continue };
+                self.has_changed |= full.has_taken;
+                self.is_saved &= !full.has_taken;
+                self.full = Some(full.words);
+                return Ok(());
             }
             self.waiting.pop_front();
             self.has_changed = true;

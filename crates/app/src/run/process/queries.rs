@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::{RecordBatch, UInt64Array};
+use arrow_select::take::take_record_batch;
 use model::{Schemas, TopicPartition};
 use process::{Emission, OperatorOptions, QueryOperator, Source};
 
@@ -36,6 +38,15 @@ pub(crate) struct QueryInput {
     /// Per partition.
     pub(crate) taken: Vec<Taken>,
     pub(crate) watermark_us: Option<i64>,
+}
+
+/// There was no room for all rows of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Full {
+    /// What has no room, and what to do about it.
+    pub(crate) words: String,
+    /// Whether some of the rows were taken.
+    pub(crate) has_taken: bool,
 }
 
 /// A query while it runs.
@@ -126,33 +137,62 @@ impl QueryRun {
         self.inputs.iter().map(|input| input.watermark_us).min().flatten()
     }
 
-    /// Takes the rows of a stream that it hasn't taken yet; none if it doesn't read that stream. After an error for want of room, what was
-    /// taken stays so, and the rows may be given again.
-    pub(crate) fn push(&mut self, stream: &str, rows: &Rows) -> Result<()> {
-        let Some(at) = self.inputs.iter().position(|input| input.stream == stream) else { return Ok(()) };
+    /// Takes the rows of a stream that it hasn't taken yet; none if it doesn't read that stream. Of rows that don't all fit, such as those of a join
+    /// whose pairs would be too many at once, as many are taken as do, and the block may be given again for the rest.
+    ///
+    /// # Errors
+    /// Those of the operator, but for want of room.
+    pub(crate) fn push(&mut self, stream: &str, rows: &Rows) -> Result<Option<Full>> {
+        let Some(at) = self.inputs.iter().position(|input| input.stream == stream) else { return Ok(None) };
         let before: usize = self.inputs.iter().take(at).map(|input| input.taken.len()).sum();
         let index = usize::try_from(rows.partition).unwrap_or(usize::MAX);
         let Some(taken) = self.inputs.get(at).and_then(|input| input.taken.get(index)).copied() else {
             return Err(Error::Internal(format!("partition {} of {stream} is not known", rows.partition)));
         };
         if rows.next_offset <= taken.next_offset {
-            return Ok(());
+            return Ok(None);
         }
         let number = i32::try_from(before + index).unwrap_or(i32::MAX);
-        let mut from = rows.offsets.partition_point(|&offset| offset < taken.next_offset);
+        let first = rows.offsets.partition_point(|&offset| offset < taken.next_offset);
+        let mut from = first;
         while let Some(&offset) = rows.offsets.get(from) {
             let change = self.select_versions(number, offset)?;
             let until = change.map_or(rows.offsets.len(), |change| rows.offsets.partition_point(|&at| at < change));
-            let raw_offsets = rows.raw_offsets.get(from..until).unwrap_or_default();
-            let batch = rows.batch.slice(from, until - from);
-            self.operator.push(&batch, &Source { stream, partition: rows.partition, raw_offsets })?;
-            from = until;
-            if let (Some(&next_offset), Some(&last_raw_offset)) = (rows.offsets.get(until), raw_offsets.last()) {
+            let until = match self.push_some(stream, rows, from, until)? {
+                Ok(until) => until,
+                Err(words) => return Ok(Some(Full { words, has_taken: from > first })),
+            };
+            let last = until.checked_sub(1).and_then(|last| rows.raw_offsets.get(last));
+            if let (Some(&next_offset), Some(&last_raw_offset)) = (rows.offsets.get(until), last) {
                 self.set_taken(at, index, Taken { next_offset, last_raw_offset });
             }
+            from = until;
         }
         self.set_taken(at, index, Taken { next_offset: rows.next_offset, last_raw_offset: rows.last_raw_offset });
-        Ok(())
+        Ok(None)
+    }
+
+    /// Gives the operator these rows of a block, or the first half of them, and so on, as there is room; gives the end of those taken, or why none
+    /// was.
+    fn push_some(
+        &mut self,
+        stream: &str,
+        rows: &Rows,
+        from: usize,
+        mut until: usize,
+    ) -> Result<std::result::Result<usize, String>> {
+        let mut batch = rows.batch.slice(from, until - from);
+        loop {
+            let raw_offsets = rows.raw_offsets.get(from..until).unwrap_or_default();
+            match self.operator.push(&batch, &Source { stream, partition: rows.partition, raw_offsets }) {
+                Ok(()) => return Ok(Ok(until)),
+                Err(error) if !error.is_full() => return Err(error.into()),
+                Err(error) if until - from <= 1 => return Ok(Err(error.to_string())),
+                Err(_) => until = from + (until - from) / 2,
+            }
+            // A slice would count, and keep in memory, what the whole block does.
+            batch = copied(&rows.batch, from, until)?;
+        }
     }
 
     fn set_taken(&mut self, input: usize, partition: usize, to: Taken) {
@@ -255,8 +295,111 @@ impl QueryRun {
     }
 }
 
+/// Rows of a batch in memory of their own.
+fn copied(batch: &RecordBatch, from: usize, until: usize) -> Result<RecordBatch> {
+    let rows = UInt64Array::from_iter_values(from as u64..until as u64);
+    take_record_batch(batch, &rows).map_err(|error| Error::Internal(format!("copying rows of a block: {error}")))
+}
+
 /// Versions of reference tables as results carry them: `name=number`, with commas.
 fn shown(versions: &BTreeMap<String, u64>) -> String {
     let shown: Vec<String> = versions.iter().map(|(table, version)| format!("{table}={version}")).collect();
     shown.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use arrow_array::{ArrayRef, StringArray, TimestampMicrosecondArray};
+    use arrow_schema::{DataType, Field, Schema, TimeUnit};
+
+    use super::*;
+    use crate::harness::{MemoryLog, MemorySchemas};
+    use crate::run::generations::{Role, Run};
+    use crate::run::process::ProcessStream;
+    use crate::run::topics::StreamTopics;
+
+    const ROWS: i64 = 300;
+    const PAIRS: &str =
+        "SELECT s.id, t.id AS other FROM s JOIN t ON t.k = s.k AND t.at BETWEEN s.at AND s.at + INTERVAL '1 minute'";
+
+    fn schema() -> Arc<Schema> {
+        let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let text = |name: &str| Field::new(name, DataType::Utf8, false);
+        Arc::new(Schema::new(vec![text("id"), text("k"), Field::new("at", time, false)]))
+    }
+
+    fn query(state_bytes_max: usize) -> QueryRun {
+        let columns = schema();
+        let mut catalog = sql::Catalog::default();
+        for name in ["s", "t"] {
+            let stream = sql::StreamTable { schema: columns.clone(), event_time: "at".into(), key: "k".into() };
+            catalog.streams.insert(name.into(), stream);
+        }
+        let query = Arc::new(sql::compile("q", PAIRS, &catalog).unwrap());
+        let result = ResultTopic::of("", Run { query, number: 1, role: Role::Shown, added: Vec::new() }, 1).unwrap();
+        let stream = |name: &str| ProcessStream {
+            name: name.into(),
+            topics: StreamTopics::of("", name, 1),
+            schema: avro::schema_for(name, "t", None, &columns).unwrap(),
+        };
+        let plan = ProcessPlan {
+            pipeline: "p".into(),
+            streams: ["s", "t"].map(stream).into(),
+            results: vec![result.clone()],
+            references: BTreeMap::new(),
+            state_bytes_max,
+            spill: None,
+            parts_from_groups: usize::MAX,
+        };
+        QueryRun::new(&plan, &MemorySchemas::default(), &result).unwrap()
+    }
+
+    /// Rows of one key and one time.
+    fn block(stream: &str) -> Rows {
+        let ids: Vec<String> = (0..ROWS).map(|row| format!("{stream}{row}")).collect();
+        let keys = vec!["k"; ids.len()];
+        let times = TimestampMicrosecondArray::from(vec![0; ids.len()]).with_timezone("UTC");
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(StringArray::from(ids)), Arc::new(StringArray::from(keys)), Arc::new(times)];
+        Rows {
+            partition: 0,
+            batch: RecordBatch::try_new(schema(), columns).unwrap(),
+            offsets: (0..ROWS).collect(),
+            raw_offsets: (0..ROWS).map(|offset| offset * 2).collect(),
+            next_offset: ROWS,
+            last_raw_offset: (ROWS - 1) * 2,
+        }
+    }
+
+    /// The keys of all results, and in how many steps the second block was taken.
+    fn pairs(query: &mut QueryRun) -> (BTreeSet<Vec<u8>>, usize) {
+        let (log, mut steps) = (MemoryLog::default(), 1);
+        assert_eq!(query.push("s", &block("s")).unwrap(), None);
+        let rows = block("t");
+        while let Some(full) = query.push("t", &rows).unwrap() {
+            assert!(full.has_taken, "{}", full.words);
+            let taken = query.taken("t").unwrap()[0];
+            assert_eq!(taken.last_raw_offset, (taken.next_offset - 1) * 2);
+            query.emit(&log).unwrap();
+            steps += 1;
+        }
+        assert_eq!(query.taken("t").unwrap()[0], Taken { next_offset: ROWS, last_raw_offset: (ROWS - 1) * 2 });
+        query.emit(&log).unwrap();
+        let topic = TopicPartition::new("q", 0);
+        let written = log.read(&topic, 0, log.end(&topic));
+        let keys: BTreeSet<Vec<u8>> = (0..written.len()).map(|row| written.keys.get(row).unwrap().to_vec()).collect();
+        assert_eq!(keys.len(), written.len(), "each pair once");
+        (keys, steps)
+    }
+
+    #[test]
+    fn a_block_whose_pairs_do_not_fit_is_taken_in_steps() {
+        let (expected, steps) = pairs(&mut query(1 << 30));
+        assert_eq!((expected.len(), steps), (90_000, 1));
+        let (found, steps) = pairs(&mut query(1 << 20));
+        assert!(steps > 3, "in {steps} steps");
+        assert!(found == expected);
+    }
 }
