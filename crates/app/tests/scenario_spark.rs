@@ -10,6 +10,7 @@
 mod common;
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use common::spark::{
@@ -87,9 +88,21 @@ fn streaming_queries_on_spark_fill_the_same_tables_and_survive_a_kill() {
         spark.wait_for_value(&value, &wanted(query), Duration::from_secs(120));
     }
     assert_same_tables(&local, &spark, &all);
+    // What Spark says of its micro-batches.
+    for metric in ["batch_duration_seconds", "batch_watermark_timestamp_seconds", "state_rows", "rows_published_total"]
+    {
+        let start = format!("tillstream_query_{metric}{{query=\"kpis_per_minute\"}} ");
+        testkit::wait_for(metric, Duration::from_secs(60), || {
+            let metrics = common::page(&process, "/metrics");
+            let value = metrics.lines().find_map(|line| line.strip_prefix(&start)?.trim().parse::<f64>().ok());
+            value.is_some_and(|value| value > 0.0).then_some(())
+        });
+    }
     process.signal(nix::sys::signal::Signal::SIGINT);
     let status = process.wait(Duration::from_secs(60));
     assert_eq!(status.code(), Some(0), "{}", process.tail());
+    let changelogs = Command::new("find").arg(spark.data_dir().join("spark")).args(["-name", "*.changelog"]).output();
+    assert!(!changelogs.unwrap().stdout.is_empty(), "state is in RocksDB, and its changes in the checkpoint");
 }
 
 /// Its aggregates change, which the state in Spark's checkpoint couldn't follow.
