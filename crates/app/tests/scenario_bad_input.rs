@@ -258,9 +258,8 @@ fn rows_that_do_not_fit_are_reported_and_the_others_loaded() {
     let loaded: Value = serde_json::from_str(&ended.stdout).expect("JSON");
     assert_eq!(loaded, json!({ "sent": 2, "already": 0, "refused": 7 }));
 
-    let report =
-        fs::read_dir(project.data_dir().join("load")).expect("the report's directory").next().expect("a report");
-    let report = fs::read_to_string(report.expect("a report").path()).expect("the report");
+    let report = project.data_dir().join("load/data_bad.csv.rejected.jsonl");
+    let report = fs::read_to_string(report).expect("the report");
     let lines: Vec<Value> = report.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(lines.len(), 7, "{report}");
     for line in &lines {
