@@ -150,6 +150,7 @@ fn doctor_tells_what_is_missing_and_what_to_do() {
     ] {
         assert_ne!(of(&well, check), json!([]), "{check}: {well}");
     }
+    assert_eq!(of(&well, "spark"), json!([]), "it runs no query: {well}");
 
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").to_string();
@@ -163,9 +164,13 @@ fn doctor_tells_what_is_missing_and_what_to_do() {
         &format!("connections.postgres.url=postgres://a@127.0.0.1:{closed}/a"),
         "--set",
         &format!("connections.kafka.brokers=127.0.0.1:{closed}"),
+        "--set",
+        "engine=spark",
+        "--set",
+        &format!("connections.spark.url=sc://127.0.0.1:{closed}"),
     ]);
     assert_eq!((code, &ill["ok"]), (Some(1), &false.into()), "{ill}");
-    for check in ["kafka", "registry", "postgres"] {
+    for check in ["kafka", "registry", "postgres", "spark"] {
         let finding = &of(&ill, check)[0];
         assert_eq!(finding["level"], "failure", "{ill}");
         assert!(finding["found"].as_str().is_some_and(|found| found.contains(&closed.to_string())), "{finding}");
@@ -176,9 +181,12 @@ fn doctor_tells_what_is_missing_and_what_to_do() {
     assert!(served["found"].as_str().is_some_and(|found| found.contains(&port)), "{served}");
 
     let project = ProjectDir::of_example("payments", BINARY, Column::Servers);
-    let ended = project.run("doctor", &[]);
-    assert_eq!(ended.code, Some(0), "Kafka and PostgreSQL of the rig: {}{}", ended.stdout, ended.stderr);
-    assert!(ended.stdout.contains("PostgreSQL 1") && ended.stdout.contains("0 of 1 raw topics"), "{}", ended.stdout);
+    let url = format!("connections.spark.url={}", testkit::spark::url());
+    let ended = project.run("doctor", &["--set", "engine=spark", "--set", &url]);
+    assert_eq!(ended.code, Some(0), "Kafka, PostgreSQL and Spark of the rig: {}{}", ended.stdout, ended.stderr);
+    for words in ["PostgreSQL 1", "0 of 1 raw topics", "task slots"] {
+        assert!(ended.stdout.contains(words), "{words}: {}", ended.stdout);
+    }
 }
 
 #[test]

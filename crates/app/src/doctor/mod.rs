@@ -3,7 +3,7 @@
 //! | file | looks at |
 //! | --- | --- |
 //! | `machine` | clock, open files, disk, ports |
-//! | `peers` | Kafka, the registry, PostgreSQL |
+//! | `peers` | Kafka, the registry, PostgreSQL, Apache Spark |
 
 mod machine;
 mod peers;
@@ -61,7 +61,7 @@ fn queries_and_patterns(project: &Project) -> String {
     if patterns == 0 { queries } else { format!("{queries} and {}", counted(patterns, "pattern", "patterns")) }
 }
 
-/// Looks at everything that the project needs. `runtime` is what PostgreSQL is asked on.
+/// Looks at everything that the project needs. `runtime` is what PostgreSQL and Apache Spark are asked on.
 pub(crate) fn examine(project: &Project, clock: &dyn Clock, runtime: &Handle) -> Vec<Finding> {
     let version = format!("tillstream {} on {}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
     let streams: Vec<&str> = project.streams.iter().map(|stream| stream.name.as_str()).collect();
@@ -78,6 +78,7 @@ pub(crate) fn examine(project: &Project, clock: &dyn Clock, runtime: &Handle) ->
     findings.push(peers::kafka(project));
     findings.push(peers::registry(project));
     findings.extend(peers::postgres(project, clock, runtime));
+    findings.extend(peers::spark(project, runtime));
     findings.extend(machine::ports(project));
     findings
 }

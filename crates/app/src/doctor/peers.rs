@@ -1,16 +1,18 @@
-//! Kafka, the registry and PostgreSQL, embedded or not.
+//! Kafka, the registry and PostgreSQL, embedded or not; Apache Spark where queries run on it.
 
 use std::time::Duration;
 
 use kafka::Admin;
 use model::Clock;
 use project::Project;
+use project::settings::Engine;
 use store::private_server;
 use tokio::runtime::Handle;
 
 use super::Finding;
 use crate::error::Result;
 use crate::run::peers::{Database, connect_registry, kafka_connection};
+use crate::run::spark::Place;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Difference between PostgreSQL's clock and ours from which lateness and latencies mislead.
@@ -119,6 +121,31 @@ pub(super) fn postgres(project: &Project, clock: &dyn Clock, runtime: &Handle) -
         ));
     }
     findings
+}
+
+/// Apache Spark, where the project's queries run on it.
+pub(super) fn spark(project: &Project, runtime: &Handle) -> Option<Finding> {
+    if project.engine != Engine::Spark {
+        return None;
+    }
+    let url = &project.settings.connections.spark.url;
+    let asked = Place::of(project, runtime).and_then(|place| {
+        let mut session = place.own_session()?;
+        let asked = runtime.block_on(async { Ok((session.version().await?, session.task_slots().await?)) });
+        // It is forgotten by itself after a while, too.
+        drop(runtime.block_on(session.close()));
+        asked
+    });
+    Some(match asked {
+        Ok((version, slots)) => {
+            Finding::ok("spark", format!("{url} answers: Apache Spark {version} with {slots} task slots"))
+        }
+        Err(error) => Finding::failure(
+            "spark",
+            format!("{url}: {error}"),
+            "look whether the address is right, Spark's Connect server runs (./dev spark starts one here), and connections.spark.token fits",
+        ),
+    })
 }
 
 /// Whether the private server's programs are there.

@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// Waits for drains and works them off until the stop switch is thrown.
 pub(super) fn run(stage: &SparkStage) -> Result<()> {
-    let mut session = stage.place.drain_session()?;
+    let mut session = stage.place.own_session()?;
     stage.is_up();
     while !stage.context.stop.wait(POLL) {
         let Some(up_to) = stage.context.status.drain_wanted(NAME) else { continue };

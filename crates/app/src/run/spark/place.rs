@@ -53,8 +53,8 @@ impl Place {
     }
 
     /// A session of this process alone.
-    pub(super) fn drain_session(&self) -> Result<Session> {
-        self.session(&format!("{}/drain/{}", self.pipeline, std::process::id()))
+    pub(crate) fn own_session(&self) -> Result<Session> {
+        self.session(&format!("{}/process/{}", self.pipeline, std::process::id()))
     }
 
     fn session(&self, name: &str) -> Result<Session> {
