@@ -235,7 +235,8 @@ impl Binder<'_> {
     fn chained(&mut self, inner: Groups, selected: Selected, condition: Option<Typed>) -> Bound<Relation> {
         if matches!(inner.input, Input::Groups(_)) {
             let span = self.source.last_words(&["GROUP", "BY"]);
-            return self.report(span, "windows over windows over windows aren't supported", "write it as two queries");
+            let help = "group the outer windows where the result is read, or write a query with longer windows";
+            return self.report(span, "windows over windows over windows aren't supported", help);
         }
         if let Some(window) =
             selected.window.as_ref().filter(|window| matches!(window.kind, WindowKind::Session { .. }))

@@ -216,6 +216,11 @@ impl<'a> Source<'a> {
         if is_number && interval::unit_us(word).is_ok() {
             return Some(format!("durations are texts: '{before} {}'", word.to_lowercase()));
         }
+        if !self.word("ASOF").is_empty() {
+            let help =
+                "write JOIN: of a reference table with valid_from, the row that is valid at the event time is joined";
+            return Some(help.to_owned());
+        }
         match word {
             "<<" | ">>" => Some("the operators stand in docs/sql.md".to_owned()),
             "*" if before == "*" => Some("write power(base, exponent)".to_owned()),

@@ -59,11 +59,11 @@ impl Binder<'_> {
         conditions: &mut Vec<Typed>,
     ) -> Bound<()> {
         let [branch] = branches else {
-            let help = "join first, and put the results together by UNION ALL in another query";
+            let help = "write a query for each of the streams, and put their rows together where they are read";
             return self.report(table.span.clone(), "what UNION ALL gives can't be joined with a stream", help);
         };
         if branch.stream_join.is_some() {
-            let help = "join the result of one query with the third stream in another";
+            let help = "join two here, and look the third one up where the result is read";
             return self.report(table.span.clone(), "a query joins two streams at most", help);
         }
         if !branch.joins.is_empty() {

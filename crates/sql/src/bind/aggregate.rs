@@ -280,8 +280,11 @@ impl Binder<'_> {
 
     fn aggregate_place(&mut self, name: &str, span: &Range<usize>) -> Bound<()> {
         let help = match self.place {
-            Place::Select | Place::Having | Place::Define | Place::Measures if self.in_aggregate => {
-                "aggregate in one query and aggregate its result in another"
+            Place::Define | Place::Measures if self.in_aggregate => {
+                "aggregate columns of the rows of a match: max(A.amount)"
+            }
+            Place::Select | Place::Having if self.in_aggregate => {
+                "group in a query in FROM, and its windows again: GROUP BY window(window_time(window), '1 hour')"
             }
             Place::Select | Place::Having | Place::Define | Place::Measures => return Ok(()),
             Place::Where => "conditions on aggregates stand in HAVING, after GROUP BY",

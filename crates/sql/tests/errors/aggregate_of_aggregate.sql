@@ -1,0 +1,1 @@
+SELECT max(count(*)) AS most FROM transactions GROUP BY window(event_time, '1 minute')
