@@ -67,6 +67,8 @@ impl QueryOperator {
         let mut rows: Vec<RowPipeline> = rows.collect::<std::result::Result<_, _>>().map_err(failed)?;
         let mut results = Results::new(&query, &identity_schema, options.generation).map_err(failed)?;
         results.parts_from(options.parts_from_groups);
+        let joins = rows.iter_mut().filter_map(RowPipeline::stream_join_mut);
+        joins.for_each(|join| join.parts_from(options.parts_from_groups));
         if let Some(spill) = &options.spill {
             // Rows that wait for partners have half of the room, and what is made of them the other half.
             let mut joins: Vec<_> = rows.iter_mut().filter_map(RowPipeline::stream_join_mut).collect();
@@ -387,7 +389,8 @@ impl QueryOperator {
 impl Results {
     fn parts_from(&mut self, groups: usize) {
         match self {
-            Self::Rows(_) | Self::Sessions(_) => {}
+            Self::Rows(_) => {}
+            Self::Sessions(sessions) => sessions.parts_from(groups),
             Self::Windows(windows) => windows.parts_from(groups),
             Self::Chained(windows) => windows.parts_from(groups),
         }

@@ -12,7 +12,8 @@ pub struct OperatorOptions {
     pub state_bytes_max: usize,
     /// Moves state to the disk; `None` refuses a batch that doesn't fit instead.
     pub spill: Option<Spill>,
-    /// Groups of windows from which on a snapshot is made of parts, so that it needn't hold everything each time.
+    /// Groups of windows, or sessions or rows of a join in memory, from which on a snapshot has them in parts, so that it needn't hold everything
+    /// each time.
     pub parts_from_groups: usize,
 }
 

@@ -4,11 +4,11 @@
 mod common;
 
 use common::{
-    Payment, SECOND, Table, batch, operator, operator_with, payment, published, push, restore, restore_from_parts,
-    save, save_in_parts, spilling,
+    Payment, SECOND, Table, apply, batch, operator, operator_with, payment, published, push, restore,
+    restore_from_parts, save, save_in_parts, spilling, spilling_past,
 };
 use model::{Classified as _, Domain, Retry};
-use process::{OperatorOptions, QueryOperator, Source, Spill};
+use process::{OperatorOptions, Source, Spill};
 use state::MemoryParts;
 
 /// What there is of aggregates whose values depend on the order of merging, or are kept beside the groups.
@@ -38,23 +38,6 @@ fn batches() -> Vec<Vec<Payment>> {
         row
     };
     (0..64).map(|batch| (batch * 50..batch * 50 + 50).map(row).collect()).collect()
-}
-
-fn options(bytes_max: usize) -> OperatorOptions {
-    let spill = Spill { directory: std::env::temp_dir().into(), bytes_max };
-    OperatorOptions { spill: Some(spill), parts_from_groups: 1, ..OperatorOptions::default() }
-}
-
-fn apply(operator: &mut QueryOperator, table: &mut Table, drain: bool) {
-    loop {
-        let emission = if drain { operator.drain() } else { operator.emit() };
-        let rows = published(operator, &emission.unwrap());
-        if rows.is_empty() {
-            return;
-        }
-        // What a drain publishes of windows over windows, they have once more when the inner ones end.
-        table.apply(&rows, operator.query().inner.is_none());
-    }
 }
 
 /// All that a query publishes of the batches, and the most groups that were on the disk at one time.
@@ -98,10 +81,11 @@ fn is_the_same_on_the_disk(text: &str) {
     let (in_memory, none) = run(text, &OperatorOptions::default(), false);
     assert_eq!(none, 0);
     assert!(in_memory.rows.len() > 500, "{}", in_memory.rows.len());
-    for bytes_max in [1, 100_000] {
+    // With the last, all is in memory and snapshots have it in parts.
+    for bytes_max in [1, 100_000, 1 << 30] {
         for restarts in [false, true] {
-            let (on_disk, spilled) = run(text, &options(bytes_max), restarts);
-            assert!(spilled > 50, "{spilled} groups on the disk with a cap of {bytes_max}");
+            let (on_disk, spilled) = run(text, &spilling_past(bytes_max), restarts);
+            assert!(spilled > 50 || bytes_max == 1 << 30, "{spilled} groups on the disk with a cap of {bytes_max}");
             assert_eq!(on_disk, in_memory, "{text}, cap {bytes_max}, restarts {restarts}");
         }
     }
@@ -144,7 +128,7 @@ fn sessions_are_the_same_bit_by_bit_whatever_the_cap_and_the_restarts() {
 #[test]
 fn memory_stays_at_the_cap_while_sessions_come_and_go() {
     let text = "--! emit: final\nSELECT account, count(*) AS n FROM payments GROUP BY session_window(event_time, '10 minutes'), account";
-    let mut operator = operator_with(text, options(1_000_000));
+    let mut operator = operator_with(text, spilling_past(1_000_000));
     let mut in_memory = common::operator(text);
     let (mut table, mut expected) = (Table::default(), Table::default());
     for second in 0..2_000 {
@@ -179,7 +163,7 @@ fn memory_stays_at_the_cap_when_inner_windows_end_and_when_all_is_drained() {
     let text = "--! emit: final\nSELECT account, count(*) AS parts, sum(n) AS n FROM \
          (SELECT window, account, count(*) AS n FROM payments GROUP BY window(event_time, '1 minute'), account) AS small \
          GROUP BY window(window_time(window), '1 hour'), account";
-    let mut operator = operator_with(text, options(400_000));
+    let mut operator = operator_with(text, spilling_past(400_000));
     let mut in_memory = common::operator(text);
     let (mut table, mut expected) = (Table::default(), Table::default());
     for minute in 0..20 {
@@ -212,7 +196,7 @@ fn memory_stays_at_the_cap_when_inner_windows_end_and_when_all_is_drained() {
 fn memory_stays_at_the_cap_and_the_disk_is_given_back() {
     let text =
         "--! emit: final\nSELECT account, count(*) AS n FROM payments GROUP BY window(event_time, '1 hour'), account";
-    let mut operator = operator_with(text, options(300_000));
+    let mut operator = operator_with(text, spilling_past(300_000));
     let mut in_memory = common::operator(text);
     for round in 0..80 {
         let rows: Vec<_> =
@@ -270,7 +254,7 @@ fn memory_stays_at_the_cap_while_rows_wait_for_partners() {
          GROUP BY window(p.event_time, '1 minute'), p.merchant"
     );
     for text in [pairs, grouped] {
-        let mut operator = operator_with(&text, options(400_000));
+        let mut operator = operator_with(&text, spilling_past(400_000));
         let mut in_memory = common::operator(&text);
         let (mut table, mut expected, mut spilled) = (Table::default(), Table::default(), 0);
         for round in 0..300_i64 {
@@ -312,7 +296,7 @@ fn memory_stays_at_the_cap_while_rows_wait_for_partners() {
 fn a_window_is_published_in_parts_where_it_is_large() {
     let text =
         "--! emit: final\nSELECT account, count(*) AS n FROM payments GROUP BY window(event_time, '1 hour'), account";
-    for options in [OperatorOptions::default(), options(1_000_000)] {
+    for options in [OperatorOptions::default(), spilling_past(1_000_000)] {
         let mut operator = operator_with(text, options);
         for part in 0..10 {
             let rows: Vec<_> =
@@ -375,106 +359,5 @@ fn a_disk_that_refuses_is_an_outage_that_says_where() {
         let error = operator.push(&rows, &Source { stream: "payments", partition: 0, raw_offsets: &[1] }).unwrap_err();
         assert_eq!((error.domain(), error.retry()), (Domain::External, Retry::Backoff));
         assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
-    }
-}
-
-/// Of a state that hardly changes, a snapshot writes a sixteenth, and a bounded number of parts has all of it.
-#[test]
-fn snapshots_hold_what_has_changed_and_a_share_of_the_rest() {
-    let text = "--! emit: final\nSELECT account, count(*) AS n, max(merchant) AS m FROM payments GROUP BY window(event_time, '1 hour'), account";
-    for options in [OperatorOptions { parts_from_groups: 1_000, ..OperatorOptions::default() }, options(200_000)] {
-        let parts = MemoryParts::default();
-        let mut operator = operator_with(text, options.clone());
-        let row = |number: i64| payment(number % 3_000, &format!("account {number}"), 1, 1);
-        for begin in 0..40 {
-            push(&mut operator, &(begin * 500..begin * 500 + 500).map(row).collect::<Vec<_>>());
-        }
-        let mut snapshot = save_in_parts(&mut operator, &parts);
-        let whole = parts.byte_len();
-        assert!(snapshot.len() < 2_000, "its groups are in parts: {}", snapshot.len());
-        let (mut names, mut added) = (Vec::new(), Vec::new());
-        for round in 0..40 {
-            push(&mut operator, &(round * 7..round * 7 + 10).map(row).collect::<Vec<_>>());
-            let before = parts.byte_len();
-            snapshot = save_in_parts(&mut operator, &parts);
-            added.push(parts.byte_len() - before);
-            names.push(operator.part_names().len());
-        }
-        assert!(added.iter().all(|added| *added < whole / 8), "{added:?} of {whole}");
-        assert!(names.iter().all(|names| *names < 60), "{names:?}");
-
-        let (mut restored, mut tables) = (operator_with(text, options), Vec::new());
-        restore_from_parts(&mut restored, &snapshot, &parts);
-        restored.set_replaying(false);
-        assert_eq!(restored.metrics().groups_open, 20_000);
-        assert_eq!(restored.part_names(), operator.part_names());
-        // It goes on in parts, and those of before are needed until all have come anew.
-        push(&mut restored, &[row(5)]);
-        push(&mut operator, &[row(5)]);
-        let before = parts.byte_len();
-        save_in_parts(&mut restored, &parts);
-        assert!(parts.byte_len() - before < whole / 8);
-        for operator in [&mut operator, &mut restored] {
-            operator.advance(7_200 * SECOND).unwrap();
-            let mut table = Table::default();
-            apply(operator, &mut table, false);
-            tables.push(table);
-        }
-        assert_eq!(tables[0].rows.len(), 20_000);
-        assert_eq!(tables[0], tables[1]);
-    }
-}
-
-/// What is on the disk of keys is kept in parts once; a snapshot says which of them came back since.
-#[test]
-fn snapshots_of_keys_hold_what_is_in_memory_and_what_is_new_on_the_disk() {
-    let sessions = "--! emit: final\nSELECT account, count(*) AS n, max(merchant) AS m FROM payments GROUP BY session_window(event_time, '1 hour'), account";
-    let pairs = "--! emit: final\nSELECT p.account, p.quantity AS paid, l.quantity AS tried FROM payments p LEFT JOIN logins l \
-         ON p.account = l.account AND l.event_time >= p.event_time - INTERVAL '1 hour' AND l.event_time <= p.event_time + INTERVAL '1 hour'";
-    for text in [sessions, pairs] {
-        let parts = MemoryParts::default();
-        let mut operator = operator_with(text, options(200_000));
-        let row = |number: i64| payment(number % 3_000, &format!("account {number}"), 1, 1);
-        let mut offset = 0_i64;
-        let mut push = |operators: &mut [&mut QueryOperator], numbers: &[i64]| {
-            let rows: Vec<_> = numbers.iter().map(|number| row(*number)).collect();
-            let offsets: Vec<i64> = (offset..).take(rows.len()).collect();
-            offset += rows.len() as i64;
-            for operator in operators {
-                operator
-                    .push(&batch(&rows), &Source { stream: "payments", partition: 0, raw_offsets: &offsets })
-                    .unwrap();
-            }
-        };
-        for begin in 0..40 {
-            push(&mut [&mut operator], &(begin * 500..begin * 500 + 500).collect::<Vec<_>>());
-        }
-        let mut snapshot = save_in_parts(&mut operator, &parts);
-        let whole = parts.byte_len();
-        assert!(whole > 500_000 && snapshot.len() < whole / 2, "{} bytes, and {whole} in parts", snapshot.len());
-        let mut added = 0;
-        for round in 0..10 {
-            push(&mut [&mut operator], &(round * 7..round * 7 + 10).collect::<Vec<_>>());
-            let before = parts.byte_len();
-            snapshot = save_in_parts(&mut operator, &parts);
-            added += parts.byte_len() - before;
-        }
-        assert!(added < 2 * whole, "{added} of {whole} in ten snapshots");
-
-        let mut restored = operator_with(text, options(200_000));
-        restore_from_parts(&mut restored, &snapshot, &parts);
-        restored.set_replaying(false);
-        assert!(restored.metrics().groups_spilled > 10_000, "{:?}", restored.metrics());
-        assert_eq!(restored.metrics().groups_open, operator.metrics().groups_open);
-        let mut tables = Vec::new();
-        push(&mut [&mut operator, &mut restored], &[5, 19_999]);
-        for operator in [&mut operator, &mut restored] {
-            operator.advance(20_000 * SECOND).unwrap();
-            let mut table = Table::default();
-            apply(operator, &mut table, false);
-            tables.push(table);
-        }
-        assert!(tables[0].rows.len() >= 20_000, "{}", tables[0].rows.len());
-        assert_eq!(tables[0], tables[1]);
     }
 }

@@ -60,7 +60,9 @@ impl<'p> TestPipeline<'p> {
         // A test leaves nothing behind in the project.
         let directory = std::env::temp_dir().into();
         let bytes_max = if options.spill { 1 } else { plan.state_bytes_max };
-        let parts_from_groups = if options.spill { 1 } else { plan.parts_from_groups };
+        // Snapshots are tried with parts and without.
+        let in_parts = options.spill || options.parallelism > 1;
+        let parts_from_groups = if in_parts { 1 } else { plan.parts_from_groups };
         let spill = Some(Spill { directory, bytes_max });
         let plan = Arc::new(ProcessPlan { spill: spill.clone(), parts_from_groups, ..plan });
         let mut validations = Vec::new();
@@ -71,9 +73,8 @@ impl<'p> TestPipeline<'p> {
         let parts = MemoryParts::default();
         let engine = Engine::open(plan.clone(), world.schemas.clone(), None, &parts)?;
         let patterns = PatternPlan::of(project, &streams, &results);
-        let patterns = patterns
-            .map(|plan| TestPatterns::new(PatternPlan { spill, parts_from_keys: 1, ..plan }, &world))
-            .transpose()?;
+        let of_project = |plan| PatternPlan { spill, parts_from_keys: parts_from_groups, ..plan };
+        let patterns = patterns.map(|plan| TestPatterns::new(of_project(plan), &world)).transpose()?;
         let progress_read = BTreeMap::new();
         let (snapshot, saved_at) = (None, Duration::ZERO);
         Ok(Self {

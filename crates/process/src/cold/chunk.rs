@@ -6,6 +6,10 @@ use state::{CodecError, SnapshotReader, SnapshotWriter};
 
 use crate::error::Cause;
 
+/// Keys and bytes of a part of a snapshot at most; one key may come with more.
+const PART_KEYS: usize = 32_768;
+const PART_BYTES: usize = 4 * 1024 * 1024;
+
 /// What there is of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry<'a> {
@@ -42,6 +46,11 @@ impl Chunk {
     /// Bytes of keys and values.
     pub(super) fn byte_len(&self) -> usize {
         self.keys.len() + self.values.len() + self.len() * 40
+    }
+
+    /// Whether it has what a part of a snapshot may have.
+    pub(crate) fn is_full_part(&self) -> bool {
+        self.len() >= PART_KEYS || self.byte_len() >= PART_BYTES
     }
 
     pub(crate) fn clear(&mut self) {

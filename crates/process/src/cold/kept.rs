@@ -43,7 +43,7 @@ impl KeptKeys {
 
     /// Lets parts go before so many keys are written: those of which most is crossed out, and the small ones that don't have more than is written.
     /// Their keys are to be written too, so each is written again as often as its part at least doubles.
-    pub(crate) fn let_go(&mut self, keys: usize) {
+    fn let_go(&mut self, keys: usize) {
         let mut writing = keys;
         let mut gone = Vec::new();
         for (number, part) in self.parts.iter().rev() {
@@ -53,6 +53,13 @@ impl KeptKeys {
             }
         }
         gone.iter().for_each(|number| drop(self.parts.remove(number)));
+    }
+
+    /// Of all keys in memory, given with where each was last, those that are to be written: the others are in parts.
+    pub(crate) fn unkept(&mut self, keys: impl Iterator<Item = (u32, Option<InPart>)> + Clone) -> Vec<u32> {
+        let changed = keys.clone().filter(|(_, at)| !self.holds(*at)).count();
+        self.let_go(changed);
+        keys.filter(|(_, at)| !self.holds(*at)).map(|(number, _)| number).collect()
     }
 
     /// Whether a key is in a part.

@@ -24,18 +24,6 @@ impl Part {
 }
 
 impl ColdKeys {
-    /// Writes which parts have its keys, and keeps those that aren't in one yet. `write` makes the bytes of a part.
-    pub(crate) fn save_parts(
-        &mut self,
-        writer: &mut SnapshotWriter,
-        parts: &dyn PartStore,
-        write: impl FnMut(&Chunk, &mut SnapshotWriter) -> Result<(), Cause>,
-    ) -> Result<(), Cause> {
-        self.keep_parts(parts, write)?;
-        write_parts(writer, self.parts());
-        Ok(())
-    }
-
     /// Keeps the keys that aren't in a part yet. `write` makes the bytes of one.
     pub(crate) fn keep_parts(
         &mut self,
@@ -56,11 +44,6 @@ impl ColdKeys {
     /// Each part that has its keys, with the places of those that were brought back, as bits.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&str, Vec<u64>)> {
         self.runs.iter().flat_map(|run| run.parts())
-    }
-
-    /// Names of the parts that have its keys.
-    pub(crate) fn part_names(&self) -> impl Iterator<Item = String> {
-        self.runs.iter().flat_map(|run| run.parts()).map(|(name, _)| name.to_owned())
     }
 
     /// Has the next snapshot name no part of those before.

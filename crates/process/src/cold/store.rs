@@ -238,7 +238,8 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(cold.len(), model.len());
-                prop_assert!(cold.runs.len() < 8, "{} runs", cold.runs.len());
+                // A run that is smaller than all before it stays on its own, which many in a row hardly are.
+                prop_assert!(cold.runs.len() < 16, "{} runs", cold.runs.len());
                 let mut read = model.clone();
                 cold.read(50, |chunk| { chunk.entries().for_each(|entry| { check(entry, &mut read); }); Ok(()) }).unwrap();
                 prop_assert!(read.is_empty(), "{read:?}");

@@ -94,12 +94,8 @@ impl KeyTable {
 
     /// Lets parts go that aren't worth their keeping, and gives the numbers of the keys that are in none, ascending.
     pub(super) fn unkept(&mut self) -> Vec<u32> {
-        let is_unkept = |table: &Self, number: &u32| {
-            table.get(*number).is_some_and(|key| !key.is_empty() && !table.kept.holds(key.in_part))
-        };
-        let changed = (0..self.end()).filter(|number| is_unkept(self, number)).count();
-        self.kept.let_go(changed);
-        (0..self.end()).filter(|number| is_unkept(self, number)).collect()
+        let keys = (0_u32..).zip(&self.slots).filter(|(_, key)| !key.is_empty());
+        self.kept.unkept(keys.map(|(number, key)| (number, key.in_part)))
     }
 
     /// Notes that a part has these keys, in this order.
@@ -119,11 +115,6 @@ impl KeyTable {
     /// Has the next snapshot name no part of those before.
     pub(super) fn forget_parts(&mut self) {
         self.kept.clear();
-    }
-
-    /// Past the greatest number that was ever given.
-    pub(super) fn end(&self) -> u32 {
-        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
     }
 
     /// Keys that are there.

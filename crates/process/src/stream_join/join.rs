@@ -10,6 +10,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::interleave::interleave;
 use sql::{Expression, JoinKind};
 
+use super::kept::InParts;
 use super::side::{At, Kept, ROW_BYTES, Side};
 use super::spill::ColdRows;
 use crate::error::Cause;
@@ -40,6 +41,10 @@ pub(crate) struct StreamJoin {
     pub(super) next_number: u64,
     /// Where keys go that don't fit into memory; without it a batch that doesn't fit is refused.
     pub(super) cold: Option<ColdRows>,
+    /// Which keys in memory are in parts of snapshots.
+    pub(super) in_parts: InParts,
+    /// Rows in memory from which on a snapshot has them in parts.
+    pub(super) parts_from: usize,
 }
 
 /// One side: how its rows are made, and those that are kept.
@@ -164,6 +169,8 @@ impl StreamJoin {
             partnerless: Vec::new(),
             next_number: 0,
             cold: None,
+            in_parts: InParts::default(),
+            parts_from: usize::MAX,
         })
     }
 
@@ -254,6 +261,8 @@ impl StreamJoin {
         let batch = own.keep_batch(&rows.batch);
         for (row, time_us) in (0_u32..).zip(&rows.times_us) {
             let key = rows.keys.get(row as usize).unwrap_or_default();
+            // Partners have the same key.
+            self.in_parts.cross_out(key);
             let at = At { batch, row };
             let (from_us, to_us) = (time_us.saturating_add(from_us), time_us.saturating_add(to_us));
             let partners: Vec<u32> = other.partners(key, from_us, to_us).collect();
@@ -325,8 +334,9 @@ impl StreamJoin {
 
     /// Lets rows in memory go at a watermark. Gives those of the left side that never had a partner, for a left join.
     fn let_go(&mut self, watermark_us: i64, metrics: &mut Metrics) -> Result<RecordBatch, Cause> {
-        let left = self.left.side.take_before(watermark_us.saturating_sub(self.upper_us));
-        let right = self.right.side.take_before(watermark_us.saturating_add(self.lower_us));
+        let mut gone = |key: &[u8]| self.in_parts.cross_out(key);
+        let left = self.left.side.take_before(watermark_us.saturating_sub(self.upper_us), &mut gone);
+        let right = self.right.side.take_before(watermark_us.saturating_add(self.lower_us), &mut gone);
         let mut unmatched: Pairs = left.iter().filter(|kept| !kept.is_matched).map(|kept| (kept.at, None)).collect();
         if self.kind == JoinKind::Inner {
             metrics.rows_unmatched += unmatched.len() as u64;
@@ -366,7 +376,7 @@ impl StreamJoin {
     pub(crate) fn bytes(&self) -> usize {
         let alone: usize = self.partnerless.iter().map(RecordBatch::get_array_memory_size).sum();
         let cold = self.cold.as_ref().map_or(0, |cold| cold.keys.memory_bytes());
-        self.left.side.bytes() + self.right.side.bytes() + alone + cold
+        self.left.side.bytes() + self.right.side.bytes() + self.in_parts.bytes() + alone + cold
     }
 }
 

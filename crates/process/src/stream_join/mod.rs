@@ -8,6 +8,7 @@
 //! passes one of theirs.
 
 mod join;
+mod kept;
 mod side;
 mod snapshot;
 mod spill;

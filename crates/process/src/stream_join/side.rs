@@ -143,8 +143,8 @@ impl Side {
         self.by_time.first().map(|(time_us, ..)| *time_us)
     }
 
-    /// Takes out the rows with times below a bound. Their batches stay until [`release`](Self::release).
-    pub(super) fn take_before(&mut self, time_us: i64) -> Vec<Kept> {
+    /// Takes out the rows with times below a bound, and tells the key of each. Their batches stay until [`release`](Self::release).
+    pub(super) fn take_before(&mut self, time_us: i64, gone: &mut dyn FnMut(&[u8])) -> Vec<Kept> {
         let mut taken = Vec::new();
         while let Some(entry) = self.by_time.pop_first() {
             if entry.0 >= time_us {
@@ -155,6 +155,7 @@ impl Side {
             let Some((kept, key)) = self.rows.get_mut(slot as usize).and_then(Option::take) else { continue };
             self.free_rows.push(slot);
             self.key_bytes -= key.len();
+            gone(&key);
             if let Some(of_key) = self.of_key.get_mut(&key) {
                 if let Ok(at) = of_key.entries.binary_search(&entry) {
                     of_key.entries.remove(at);
@@ -212,6 +213,11 @@ impl Side {
         }
         *self = fresh;
         Ok(())
+    }
+
+    /// Number of rows.
+    pub(super) fn len(&self) -> usize {
+        self.by_time.len()
     }
 
     /// All rows by time and arrival.

@@ -6,7 +6,7 @@ use state::{CodecError, PartStore, SnapshotReader, SnapshotWriter};
 
 use super::join::{Input, StreamJoin, gather};
 use super::side::{At, Kept, Side};
-use crate::cold::{Part, read_parts};
+use crate::cold::{Part, read_parts, write_parts};
 use crate::error::Cause;
 use crate::keys::KeyCodec;
 
@@ -16,24 +16,35 @@ const PIECES: u32 = 6;
 const PARTS: u32 = 7;
 
 impl StreamJoin {
-    /// Writes the state: the rows in memory, and those on the disk, which go to parts if there is a place for them.
+    /// Writes the state: the rows in memory, and those on the disk. If there is a place for parts, these go there, and those in memory where they
+    /// are many.
     pub(crate) fn save(&mut self, writer: &mut SnapshotWriter, parts: Option<&dyn PartStore>) -> Result<(), Cause> {
         writer.optional_i64(self.watermark_us);
         writer.bool(true);
-        for input in [&self.left, &self.right] {
-            save_side(&input.side, &input.schema, writer)?;
+        match parts.filter(|_| self.left.side.len() + self.right.side.len() >= self.parts_from) {
+            Some(parts) => {
+                self.keep_memory(parts)?;
+                save_side(&Side::default(), &self.left.schema, writer)?;
+                save_side(&Side::default(), &self.right.schema, writer)?;
+            }
+            None => {
+                self.in_parts.clear();
+                save_side(&self.left.side, &self.left.schema, writer)?;
+                save_side(&self.right.side, &self.right.schema, writer)?;
+            }
         }
-        if parts.is_none() {
-            self.read_cold(|left, right| {
+        match parts {
+            None => self.read_cold(|left, right| {
                 writer.bool(true);
                 save_side(left, &self.left.schema, writer)?;
                 save_side(right, &self.right.schema, writer)
-            })?;
+            })?,
+            Some(parts) => self.cold.as_mut().map_or(Ok(()), |cold| cold.keep_parts(parts))?,
         }
         writer.bool(false);
-        match (&mut self.cold, parts) {
-            (Some(cold), Some(parts)) => cold.save_parts(writer, parts)?,
-            _ => writer.u64(0),
+        match parts {
+            None => writer.u64(0),
+            Some(_) => write_parts(writer, self.parts()),
         }
         let alone = arrow_select::concat::concat_batches(&self.left.schema, &self.partnerless)?;
         for column in alone.columns() {
@@ -51,6 +62,7 @@ impl StreamJoin {
     ) -> Result<(), Cause> {
         self.watermark_us = reader.optional_i64()?;
         (self.left.side, self.right.side, self.next_number) = (Side::default(), Side::default(), 0);
+        self.in_parts.clear();
         // The first piece was always there.
         let mut follows = version < PIECES || reader.bool()?;
         while follows {

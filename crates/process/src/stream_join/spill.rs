@@ -44,13 +44,19 @@ impl StreamJoin {
         Ok(())
     }
 
+    /// Each part that the last snapshot is made of, with the places of keys that aren't in it any more, as bits.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (&str, Vec<u64>)> {
+        self.in_parts.parts().chain(self.cold.iter().flat_map(|cold| cold.keys.parts()))
+    }
+
     /// Names of the parts that the last snapshot is made of.
     pub(crate) fn part_names(&self) -> impl Iterator<Item = String> {
-        self.cold.iter().flat_map(|cold| cold.keys.part_names())
+        self.parts().map(|(name, _)| name.to_owned())
     }
 
     /// Has the next snapshot name no part of those before.
     pub(crate) fn forget_parts(&mut self) {
+        self.in_parts.clear();
         self.cold.iter_mut().for_each(|cold| cold.keys.forget_parts());
     }
 
@@ -63,7 +69,7 @@ impl StreamJoin {
     /// had some.
     pub(super) fn make_room(&mut self, needed: usize) -> Result<(), Cause> {
         let bytes = self.bytes().saturating_add(needed);
-        let Self { left, right, cold, lower_us, upper_us, .. } = self;
+        let Self { left, right, cold, in_parts, lower_us, upper_us, .. } = self;
         let Some(cold) = cold.as_mut().filter(|cold| bytes > cold.keys.bytes_max()) else { return Ok(()) };
         let mut all: HashMap<&[u8], (u64, bool)> = HashMap::new();
         for (key, of_key) in left.side.keys().chain(right.side.keys()) {
@@ -88,6 +94,7 @@ impl StreamJoin {
             write_keys(&keys, sides, chunk)
         })?;
         let gone: BTreeSet<Vec<u8>> = going.into_iter().map(|(key, _)| key.to_vec()).collect();
+        gone.iter().for_each(|key| in_parts.cross_out(key));
         for input in [left, right] {
             let Input { side, schema, .. } = input;
             side.keep(
@@ -146,10 +153,10 @@ impl StreamJoin {
 }
 
 impl ColdRows {
-    /// Writes which parts have its keys, and keeps those that aren't in one yet.
-    pub(super) fn save_parts(&mut self, writer: &mut SnapshotWriter, parts: &dyn PartStore) -> Result<(), Cause> {
+    /// Keeps its keys that aren't in a part yet.
+    pub(super) fn keep_parts(&mut self, parts: &dyn PartStore) -> Result<(), Cause> {
         let codecs = [&self.left, &self.right];
-        self.keys.save_parts(writer, parts, |chunk, out| {
+        self.keys.keep_parts(parts, |chunk, out| {
             let (mut found, mut of_key) = (BothSides::default(), [Vec::new(), Vec::new()]);
             for (at, entry) in (0_u64..).zip(chunk.entries()) {
                 parse(entry, &mut found)?;

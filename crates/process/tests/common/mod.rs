@@ -95,7 +95,12 @@ pub(crate) fn operator_with(text: &str, options: OperatorOptions) -> QueryOperat
 
 /// All groups but those of one batch and window go to the disk, and those of a snapshot to parts.
 pub(crate) fn spilling() -> OperatorOptions {
-    let spill = Spill { directory: std::env::temp_dir().into(), bytes_max: 1 };
+    spilling_past(1)
+}
+
+/// What doesn't fit into so many bytes goes to the disk, and groups of a snapshot to parts.
+pub(crate) fn spilling_past(bytes_max: usize) -> OperatorOptions {
+    let spill = Spill { directory: std::env::temp_dir().into(), bytes_max };
     OperatorOptions { spill: Some(spill), parts_from_groups: 1, ..OperatorOptions::default() }
 }
 
@@ -188,5 +193,18 @@ impl Table {
     /// Rows that stand.
     pub(crate) fn standing(&self) -> Vec<String> {
         self.rows.values().filter_map(|(_, row)| row.clone()).collect()
+    }
+}
+
+/// Publishes all that there is to publish.
+pub(crate) fn apply(operator: &mut QueryOperator, table: &mut Table, drain: bool) {
+    loop {
+        let emission = if drain { operator.drain() } else { operator.emit() };
+        let rows = published(operator, &emission.unwrap());
+        if rows.is_empty() {
+            return;
+        }
+        // What a drain publishes of windows over windows, they have once more when the inner ones end.
+        table.apply(&rows, operator.query().inner.is_none());
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Step {
     Emit,
     Drain,
     Restart,
+    /// A snapshot that nothing goes on from, and that the next one builds on.
+    Save,
 }
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -30,6 +32,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Emit),
         1 => Just(Step::Drain),
         1 => Just(Step::Restart),
+        1 => Just(Step::Save),
     ];
     prop::collection::vec(step, 0..25)
 }
@@ -110,13 +113,14 @@ impl<'a> Run<'a> {
             Step::Advance => self.advance(),
             Step::Emit => self.publish(false),
             Step::Drain => self.publish(true),
+            Step::Save => drop(save_in_parts(&mut self.operator, &self.parts)),
             Step::Restart => {
                 let snapshot = save_in_parts(&mut self.operator, &self.parts);
                 self.operator = operator_with(self.text, self.options.clone());
                 restore_from_parts(&mut self.operator, &snapshot, &self.parts);
                 self.operator.set_replaying(false);
-                // Groups on the disk are saved in another order.
-                if self.options.spill.is_none() {
+                // What is on the disk or in parts is saved in another order.
+                if self.options == OperatorOptions::default() {
                     assert_eq!(save(&mut self.operator), snapshot);
                 }
             }
@@ -170,9 +174,12 @@ pub(crate) struct Outcome {
     pub(crate) spilled: u64,
 }
 
-/// What stands in the end.
+/// What stands in the end, whether snapshots are in parts or not.
 pub(crate) fn run(text: &str, logs: &Logs, steps: &[Step]) -> Vec<String> {
-    run_with(text, OperatorOptions::default(), logs, steps).standing
+    let standing = run_with(text, OperatorOptions::default(), logs, steps).standing;
+    let in_parts = OperatorOptions { parts_from_groups: 1, ..OperatorOptions::default() };
+    assert_eq!(run_with(text, in_parts, logs, steps).standing, standing, "with snapshots in parts: {text}");
+    standing
 }
 
 pub(crate) fn run_with(text: &str, options: OperatorOptions, logs: &Logs, steps: &[Step]) -> Outcome {

@@ -31,6 +31,8 @@ pub(crate) struct SessionAggregation {
     pub(super) cold: Option<ColdKeys>,
     /// Sessions that are there.
     pub(super) cold_sessions: usize,
+    /// Sessions in memory from which on a snapshot has them in parts.
+    pub(super) parts_from: usize,
     pub(super) scratch: Scratch,
 }
 
@@ -66,6 +68,7 @@ impl SessionAggregation {
             is_replaying: false,
             cold: None,
             cold_sessions: 0,
+            parts_from: usize::MAX,
             scratch,
         })
     }

@@ -4,9 +4,9 @@ use arrow_array::Array as _;
 use state::{CodecError, PartStore, SnapshotReader, SnapshotWriter};
 
 use super::fold::SessionAggregation;
-use super::spill::adopt;
+use super::spill::{adopt, write_key};
 use super::table::{Session, SessionTable};
-use crate::cold::{Chunk, Entry, Part, read_parts};
+use crate::cold::{Chunk, ColdKeys, Entry, Part, read_parts, write_parts};
 use crate::error::Cause;
 use crate::window::plan::Plan;
 
@@ -22,25 +22,59 @@ impl SessionAggregation {
         self.table.compact(true, || self.plan.accumulators())
     }
 
-    /// Writes the state: the sessions in memory, and those on the disk, which go to parts if there is a place for them.
+    /// Writes the state: the sessions in memory, and those on the disk. If there is a place for parts, these go there, and those in memory where
+    /// they are many.
     pub(crate) fn save(&mut self, writer: &mut SnapshotWriter, parts: Option<&dyn PartStore>) -> Result<(), Cause> {
         writer.optional_i64(self.watermark_us);
         writer.bool(true);
-        self.save_piece(&self.table, writer)?;
-        if parts.is_none() {
-            self.read_cold(PIECE_KEYS, |table| {
-                writer.bool(true);
-                self.save_piece(table, writer)
-            })?;
-        }
-        writer.bool(false);
-        match (&mut self.cold, parts) {
-            (Some(cold), Some(parts)) => cold.save_parts(writer, parts, |chunk, out| save_part(&self.plan, chunk, out)),
-            _ => {
-                writer.u64(0);
-                Ok(())
+        match parts.filter(|_| self.table.by_last.len() >= self.parts_from) {
+            Some(parts) => {
+                self.keep_memory(parts)?;
+                self.save_piece(&self.plan.sessions()?, writer)?;
+            }
+            None => {
+                self.table.kept.clear();
+                self.save_piece(&self.table, writer)?;
             }
         }
+        match parts {
+            None => self.read_cold(PIECE_KEYS, |table| {
+                writer.bool(true);
+                self.save_piece(table, writer)
+            })?,
+            Some(parts) => {
+                let Self { plan, cold, .. } = self;
+                let keep = |cold: &mut ColdKeys| cold.keep_parts(parts, |chunk, out| save_part(plan, chunk, out));
+                cold.as_mut().map_or(Ok(()), keep)?;
+            }
+        }
+        writer.bool(false);
+        match parts {
+            None => writer.u64(0),
+            Some(_) => write_parts(writer, self.parts()),
+        }
+        Ok(())
+    }
+
+    /// Keeps the keys in memory that are in no part in parts of their own.
+    fn keep_memory(&mut self, parts: &dyn PartStore) -> Result<(), Cause> {
+        let (keys, mut picked, mut chunk) = (self.table.unkept(), self.plan.accumulators()?, Chunk::default());
+        let mut going = keys.as_slice();
+        while !going.is_empty() {
+            chunk.clear();
+            for key in going {
+                if chunk.is_full_part() {
+                    break;
+                }
+                write_key(&self.table, *key, self.gap_us, &mut picked, &mut chunk)?;
+            }
+            let (part, rest) = going.split_at(chunk.len());
+            let mut bytes = SnapshotWriter::values(Vec::new());
+            save_part(&self.plan, &chunk, &mut bytes)?;
+            self.table.note_kept(parts.keep(&bytes.finish())?, part, !rest.is_empty());
+            going = rest;
+        }
+        Ok(())
     }
 
     /// Writes a table without holes.

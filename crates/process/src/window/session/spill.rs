@@ -23,13 +23,24 @@ impl SessionAggregation {
         self.cold = Some(ColdKeys::new(spill));
     }
 
+    /// Has snapshots keep sessions in parts if there are so many in memory.
+    pub(crate) fn parts_from(&mut self, sessions: usize) {
+        self.parts_from = sessions;
+    }
+
+    /// Each part that the last snapshot is made of, with the places of keys that aren't in it any more, as bits.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (&str, Vec<u64>)> {
+        self.table.kept.parts().chain(self.cold.iter().flat_map(ColdKeys::parts))
+    }
+
     /// Names of the parts that the last snapshot is made of.
     pub(crate) fn part_names(&self) -> impl Iterator<Item = String> {
-        self.cold.iter().flat_map(ColdKeys::part_names)
+        self.parts().map(|(name, _)| name.to_owned())
     }
 
     /// Has the next snapshot name no part of those before.
     pub(crate) fn forget_parts(&mut self) {
+        self.table.kept.clear();
         self.cold.iter_mut().for_each(ColdKeys::forget_parts);
     }
 
@@ -128,7 +139,7 @@ impl Plan {
 }
 
 /// Writes a key's sessions. `picked` is scratch space.
-fn write_key(
+pub(super) fn write_key(
     table: &SessionTable,
     key: u32,
     gap_us: i64,

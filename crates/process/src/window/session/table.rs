@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::accumulator::Accumulator;
+use crate::cold::{InPart, KeptKeys};
 use crate::error::Cause;
 use crate::window::key_table::KeyTable;
 
@@ -60,6 +61,10 @@ pub(super) struct SessionTable {
     pub(super) of_key: Vec<Vec<u32>>,
     /// Whether rows of a key have come since keys were last moved to the disk.
     pub(super) is_hot: Vec<bool>,
+    /// Where the last snapshot has each key, if its sessions haven't changed since and it is in a part.
+    in_part: Vec<Option<InPart>>,
+    /// The parts of snapshots that have some of the keys.
+    pub(super) kept: KeptKeys,
     pub(super) sessions: Vec<Session>,
     pub(super) accumulators: Vec<Box<dyn Accumulator>>,
     /// Sessions by the time of their last row.
@@ -72,7 +77,8 @@ pub(super) struct SessionTable {
 }
 
 /// Bytes that a session takes besides its key and aggregates.
-pub(super) const SESSION_BYTES: usize = size_of::<Session>() + 4 * size_of::<u32>() + 2 * size_of::<(i64, u32)>();
+pub(super) const SESSION_BYTES: usize =
+    size_of::<Session>() + 4 * size_of::<u32>() + 2 * size_of::<(i64, u32)>() + size_of::<Option<InPart>>();
 
 impl SessionTable {
     pub(super) fn new(accumulators: Vec<Box<dyn Accumulator>>, carrier: Vec<Box<dyn Accumulator>>) -> Self {
@@ -81,6 +87,8 @@ impl SessionTable {
             hashes: Vec::new(),
             of_key: Vec::new(),
             is_hot: Vec::new(),
+            in_part: Vec::new(),
+            kept: KeptKeys::default(),
             sessions: Vec::new(),
             accumulators,
             by_last: BTreeSet::new(),
@@ -96,15 +104,37 @@ impl SessionTable {
         if number as usize == self.of_key.len() {
             self.of_key.push(Vec::new());
             self.is_hot.push(false);
+            self.in_part.push(None);
             self.hashes.push(hash);
         }
         Ok(number)
+    }
+
+    /// Notes that a key's sessions change: from here on it is in no part.
+    fn cross_out(&mut self, key: u32) {
+        if let Some(at) = self.in_part[key as usize].take() {
+            self.kept.cross_out(at);
+        }
+    }
+
+    /// Lets parts go that aren't worth their keeping, and gives the keys that are in none, ascending.
+    pub(super) fn unkept(&mut self) -> Vec<u32> {
+        let keys = (0_u32..).zip(&self.of_key).zip(&self.in_part).filter(|((_, numbers), _)| !numbers.is_empty());
+        self.kept.unkept(keys.map(|((key, _), at)| (key, *at)))
+    }
+
+    /// Notes that a part has these keys, in this order.
+    pub(super) fn note_kept(&mut self, name: String, keys: &[u32], is_full: bool) {
+        for (key, at) in keys.iter().zip(self.kept.add(name, keys.len(), is_full)) {
+            self.in_part[*key as usize] = Some(at);
+        }
     }
 
     /// Adds a session without aggregates at a place among those of its key.
     pub(super) fn insert(&mut self, at: usize, session: Session) -> Result<u32, Cause> {
         let number =
             u32::try_from(self.sessions.len()).map_err(|_| Cause::Internal("there are 4294967295 sessions".into()))?;
+        self.cross_out(session.key);
         self.by_last.insert((session.last_us, number));
         self.of_key[session.key as usize].insert(at, number);
         self.heap_bytes += session.heap_bytes();
@@ -117,6 +147,7 @@ impl SessionTable {
 
     /// Changes what is known of a session.
     pub(super) fn update(&mut self, number: u32, change: impl FnOnce(&mut Session)) {
+        self.cross_out(self.sessions[number as usize].key);
         let session = &mut self.sessions[number as usize];
         let (before, bytes) = (session.last_us, session.heap_bytes());
         change(session);
@@ -147,6 +178,7 @@ impl SessionTable {
     /// Takes a session out and leaves a hole.
     pub(super) fn remove(&mut self, number: u32) -> Session {
         let session = std::mem::take(&mut self.sessions[number as usize]);
+        self.cross_out(session.key);
         self.heap_bytes -= session.heap_bytes();
         self.by_last.remove(&(session.last_us, number));
         self.of_key[session.key as usize].retain(|other| *other != number);
@@ -171,12 +203,14 @@ impl SessionTable {
     /// Keeps the sessions of these keys alone, in fresh accumulators, and closes up the holes.
     pub(super) fn keep(&mut self, fresh: Vec<Box<dyn Accumulator>>, stays: impl Fn(u32) -> bool) -> Result<(), Cause> {
         let mut table = Self::new(fresh, std::mem::take(&mut self.carrier));
+        (0_u32..).take(self.of_key.len()).filter(|key| !stays(*key)).for_each(|key| self.cross_out(key));
         table.take_in(self, stays)?;
+        table.kept = std::mem::take(&mut self.kept);
         *self = table;
         Ok(())
     }
 
-    /// Takes the sessions of these keys over from another table, of keys that have none here.
+    /// Takes the sessions of these keys over from another table, of keys that have none here. The parts that have them stay there.
     pub(super) fn take_in(&mut self, other: &mut Self, wanted: impl Fn(u32) -> bool) -> Result<(), Cause> {
         let (mut old, mut new) = (Vec::new(), Vec::new());
         for (key, numbers) in (0_u32..).zip(&other.of_key).filter(|(key, numbers)| !numbers.is_empty() && wanted(*key))
@@ -187,6 +221,7 @@ impl SessionTable {
                 new.push(self.append(own, session)?);
                 old.push(*number);
             }
+            self.in_part[own as usize] = other.in_part[key as usize];
         }
         for (accumulator, before) in self.accumulators.iter_mut().zip(&other.accumulators) {
             accumulator.merge(before.as_ref(), &old, &new)?;
@@ -211,7 +246,7 @@ impl SessionTable {
         let by_last = 2 * self.by_last.len() * size_of::<(i64, u32)>();
         self.keys.bytes()
             + self.hashes.capacity() * size_of::<u64>()
-            + self.of_key.capacity() * (size_of::<Vec<u32>>() + size_of::<bool>())
+            + self.of_key.capacity() * (size_of::<Vec<u32>>() + size_of::<bool>() + size_of::<Option<InPart>>())
             + self.sessions.capacity() * (size_of::<Session>() + size_of::<u32>())
             + self.changed.capacity() * size_of::<u32>()
             + by_last
