@@ -148,6 +148,15 @@ fn records_with_an_earlier_schema_are_drained_alike_on_both_engines() {
     on_spark(&spark, &testkit::spark::url());
     for project in [&local, &spark] {
         drain(project);
+        project.edit("schemas/order.avsc", r#""scale": 2"#, r#""scale": 4"#);
+        let refused = project.run("up", &["--drain"]);
+        assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("schemas/order.avsc: ") && refused.stderr.contains("`price`"),
+            "{}",
+            refused.stderr
+        );
+        project.edit("schemas/order.avsc", r#""scale": 4"#, r#""scale": 2"#);
         change_schema(project);
         // This changes the types of results, too.
         project.edit("schemas/order.avsc", r#""quantity", "type": "int""#, r#""quantity", "type": "long""#);

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::run::context::Context;
 use crate::run::generations::{Generations, Run, first_stream};
 use crate::run::results::ResultTopic;
+use crate::run::schema_change;
 use crate::run::topics::StreamTopics;
 
 /// A stream with its topics and schema ids.
@@ -56,6 +57,8 @@ pub(crate) fn lay_out_streams(project: &Project, context: &Context) -> Result<Ve
     let mut laid_out = Vec::new();
     for (stream, topics) in streams {
         topics.check(&admin)?;
+        let file = project.settings.streams.get(&stream.name).map_or("", |settings| settings.schema.as_str());
+        schema_change::check(stream, file, &topics.validated_subject(), &*context.schemas)?;
         laid_out.push(PipelineStream::register(stream, topics, &*context.schemas)?);
     }
     Ok(laid_out)

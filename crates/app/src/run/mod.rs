@@ -5,6 +5,7 @@
 //! | `peers` | starts the embedded systems, or connects to the given ones |
 //! | `pipeline` | a project on its peers: a thread for each stage |
 //! | `layout` | topics and schemas of streams and results |
+//! | `schema_change` | whether a stream's schema can follow the one before |
 //! | `stages` | each stage as the settings have it |
 //! | `generations` | which generations of each query run, and which one is shown |
 //! | `validate`, `process`, `patterns`, `store` | the stages' loops |
@@ -48,6 +49,7 @@ pub(crate) mod read_range;
 pub(crate) mod references;
 pub(crate) mod reject;
 pub(crate) mod results;
+pub(crate) mod schema_change;
 pub(crate) mod sharing;
 pub(crate) mod show;
 pub(crate) mod sink;
