@@ -20,7 +20,7 @@ use testkit::project::{Column, ProjectDir};
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Each query with the rows of it that are compared: those of the last day end what came before, and are over nowhere.
-const QUERIES: [(&str, &str, &str); 7] = [
+const QUERIES: [(&str, &str, &str); 8] = [
     (
         "bookings",
         "at < TIMESTAMPTZ '2026-01-06 00:00Z'",
@@ -71,6 +71,13 @@ const QUERIES: [(&str, &str, &str); 7] = [
         "window_start < TIMESTAMPTZ '2026-01-06 00:00Z'",
         "SELECT window(ordered_at, '1 minute'), ordered_at AS at, count(*) AS orders FROM orders
          GROUP BY window(ordered_at, '1 minute'), ordered_at",
+    ),
+    // Customers have an order each 55 seconds: each passes HAVING at first, and some no longer do in the end.
+    (
+        "not_six",
+        "NOT is_deleted AND window_start < TIMESTAMPTZ '2026-01-06 00:00Z'",
+        "SELECT window(ordered_at, '1 hour'), customer_id, count(*) AS orders FROM orders
+         GROUP BY window(ordered_at, '1 hour'), customer_id HAVING count(*) <> 6",
     ),
 ];
 
@@ -133,6 +140,7 @@ fn queries_of_two_streams_fill_the_same_tables_on_spark_through_a_restart() {
     let mut process = spark.up(&[]);
     load_part(&spark, "first");
     spark.wait_for_value("SELECT coalesce(sum(events), 0) FROM results.events_per_minute", "300", PATIENCE);
+    spark.wait_for_value("SELECT count(*) FROM bi.not_six", "55", PATIENCE);
     process.signal(Signal::SIGINT);
     assert_eq!(process.wait(PATIENCE).code(), Some(0), "{}", process.tail());
 
@@ -148,6 +156,8 @@ fn queries_of_two_streams_fill_the_same_tables_on_spark_through_a_restart() {
         assert_eq!(found, expected, "{query}");
         assert!(found.len() >= 5, "{query} has {} rows", found.len());
     }
+    // 300 seconds have six orders of each of 25 customers, whose groups were there before.
+    assert_eq!(spark.sql_value("SELECT count(*) FROM results.not_six WHERE is_deleted AND folded_rows = 6"), "25");
     process.signal(Signal::SIGINT);
     assert_eq!(process.wait(PATIENCE).code(), Some(0), "{}", process.tail());
 }
