@@ -177,7 +177,7 @@ fn decoded(source: &Source) -> String {
     _ = write!(
         out,
         " ELSE {} END",
-        place("its schema isn't one that validation writes and that can be read as the stream's")
+        place("the schema id isn't one that validation writes, or its schema can't be read as the stream's")
     );
     out
 }
