@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow_array::{Array as _, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_schema::SchemaRef;
 use arrow_select::interleave::interleave;
+use hashbrown::HashMap;
 
 use crate::error::Cause;
 
@@ -109,21 +110,21 @@ impl RowStore {
             self.schema.fields().get(column).ok_or_else(|| Cause::Internal("a column that isn't kept".into()))?;
         let null = new_null_array(field.data_type(), 1);
         let mut arrays: Vec<&dyn arrow_array::Array> = vec![&null];
-        let mut numbers: Vec<(u32, usize)> = Vec::new();
+        // There are as many segments as batches have come within the state's time.
+        let mut numbers: HashMap<u32, usize> = HashMap::new();
         let mut indices = Vec::with_capacity(places.len());
         for place in places {
             let Some(place) = place else {
                 indices.push((0, 0));
                 continue;
             };
-            let known = numbers.iter().find(|(segment, _)| *segment == place.segment).map(|(_, at)| *at);
-            let at = match known {
-                Some(at) => at,
+            let at = match numbers.get(&place.segment) {
+                Some(at) => *at,
                 None => {
                     let segment = self.segments.get(place.segment as usize).and_then(Option::as_ref);
                     let array = segment.and_then(|segment| segment.columns.get(column));
                     arrays.push(array.ok_or_else(|| Cause::Internal("a row that isn't kept".into()))?);
-                    numbers.push((place.segment, arrays.len() - 1));
+                    numbers.insert(place.segment, arrays.len() - 1);
                     arrays.len() - 1
                 }
             };
