@@ -232,9 +232,14 @@ export function QueryCard({ query, history, theme, nowUs }: { query: Query; hist
         theme={theme}
         lines={[{ label: 'rows', color: '--one', values: history.queries[query.name] ?? [] }]}
       />
-      {query.latest.length > 0 ? <Results rows={query.latest} nowUs={nowUs} /> : <p class="quiet">No result row yet.</p>}
+      {query.latest.length > 0 ? <Results rows={query.latest} nowUs={nowUs} /> : <p class="quiet">{withoutRows(query)}</p>}
     </article>
   );
+}
+
+/** Rows that Apache Spark publishes don't come by here. */
+function withoutRows(query: Query): string {
+  return query.batch ? "Apache Spark publishes the rows; they don't come by here." : 'No result row yet.';
 }
 
 export function Parts({ stages, peers }: { stages: Stage[]; peers: Peer[] }) {
