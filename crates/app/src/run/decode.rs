@@ -32,3 +32,9 @@ pub(crate) fn decode_own(
         }
     }
 }
+
+/// Whether records of a writer's schema can be read as the stream's; else why not.
+pub(crate) fn check_readable(reader: &avro::Schema, writer: &avro::Schema) -> std::result::Result<(), String> {
+    let mut decoder = Decoder::new(reader, None, avro::Limits::default()).map_err(|error| error.to_string())?;
+    decoder.add_writer(0, writer).map_err(|error| error.message)
+}

@@ -4,6 +4,7 @@ use model::Schemas;
 use project::Stream;
 
 use crate::error::{Error, Result};
+use crate::run::decode::check_readable;
 
 /// Refuses a schema that can't read the records of the newest one under the subject: nothing that follows could. The registry looks at less, since
 /// logical types don't count for Avro, and at what its level says. `file` is where the user has the schema.
@@ -13,14 +14,12 @@ use crate::error::{Error, Result};
 pub(crate) fn check(stream: &Stream, file: &str, subject: &str, schemas: &dyn Schemas) -> Result<()> {
     let Some(id) = schemas.ids(subject)?.last().copied() else { return Ok(()) };
     let Ok(before) = avro::Schema::parse(&schemas.by_id(id)?) else { return Ok(()) };
-    let internal = |error: avro::DecoderError| Error::Internal(format!("stream {}: {error}", stream.name));
-    let mut decoder = avro::Decoder::new(&stream.schema, None, avro::Limits::default()).map_err(internal)?;
-    decoder.add_writer(id, &before).map_err(|error| {
+    check_readable(&stream.schema, &before).map_err(|reason| {
         Error::Project(format!(
-            "{file}: with this schema the records of {} that are there couldn't be read any more: {}. They were written with the schema of id {id} in \
+            "{file}: with this schema the records of {} that are there couldn't be read any more: {reason}. They were written with the schema of id {id} in \
              the registry. Take the change back, or add a column of another name; a new column needs a default. docs/generations.md says what \
              may be changed",
-            stream.name, error.message
+            stream.name
         ))
     })
 }

@@ -4,6 +4,7 @@ use model::Schemas;
 use spark::print::WriterSchema;
 
 use crate::error::Result;
+use crate::run::decode::check_readable;
 use crate::run::layout::PipelineStream;
 
 /// The stream's own schema, and those before it, as the registry has them. Left out is one that can't be read as the stream's: there may be no
@@ -35,7 +36,6 @@ pub(super) fn written(stream: &PipelineStream, schemas: &dyn Schemas) -> Result<
 /// A schema by what the local engine can read; else why not.
 fn readable(reader: &avro::Schema, id: u32, text: &str) -> std::result::Result<WriterSchema, String> {
     let writer = avro::Schema::parse(text).map_err(|error| error.to_string())?;
-    let decoder = avro::Decoder::new(reader, None, avro::Limits::default());
-    decoder.map_err(|error| error.to_string())?.add_writer(id, &writer).map_err(|error| error.to_string())?;
+    check_readable(reader, &writer)?;
     Ok(WriterSchema { id, schema: text.to_owned(), reader: avro::units::reading(reader, &writer) })
 }
