@@ -20,11 +20,13 @@ use testkit::free_port;
 use testkit::kafka::{RawRecord, produce, records};
 use testkit::own::OwnServer;
 use testkit::process::Supervised;
-use testkit::project::ProjectDir;
+use testkit::project::{Column, ProjectDir, examples};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tillstream");
 const RAW: &str = "transactions.raw";
 const RATE: u64 = 1_500;
+/// Partitions that a stream has if nobody says otherwise.
+const PARTITIONS: i32 = 4;
 /// An id that no registry has.
 const UNKNOWN_ID: u32 = 0x7000_0000;
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -125,6 +127,72 @@ fn broker_and_registry_killed_under_load() {
     assert_eq!(summary["rejected"]["unknown_schema"], 1, "{summary}");
     broker_process.assert_running();
     registry_process.assert_running();
+}
+
+#[test]
+fn the_store_alone_goes_on_without_the_registry_but_for_records_of_a_schema_that_it_has_not_met() {
+    let template = examples().parent().expect("the repository").join("crates/project/template");
+    let mut project = ProjectDir::copy_of(&template, BINARY, Column::Servers);
+    project.edit("queries/sales_per_minute.sql", "-- Sales", "--! emit: final\n-- Sales");
+    let (kafka, url) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+    let data = project.data_dir().join("own-broker");
+    let _broker = serve(&kafka, &["broker", "--data", data.to_str().expect("a path")]);
+    let registry = || serve(&url, &["registry", "--kafka", &kafka]);
+    let mut registry_process = registry();
+    project.set(format!("connections.kafka.brokers={kafka}"));
+    project.set(format!("connections.registry.url=http://{url}"));
+    let mut engine = project.start("run", &["--stages", "validate,process"]);
+    let mut store = project.start("run", &["--stages", "store"]);
+
+    let raw = format!("{}orders.raw", project.topic_prefix);
+    let text = fs::read_to_string(project.path.join("schemas/order.avsc")).expect("the schema");
+    let schema = avro::Schema::parse(&text).expect("a schema");
+    let client =
+        registry::BlockingClient::new(registry::ClientOptions::new(format!("http://{url}"))).expect("a client");
+    let id = model::Schemas::register(&client, &format!("{raw}-value"), &text).expect("the schema is registered");
+    // An order in each partition, whose large_orders row comes at once; the first minute's row, when later ones have passed it.
+    let mut stored = 0;
+    let mut order_at = |minute: i64| {
+        let orders: Vec<RawRecord> = (0..PARTITIONS).map(|partition| order(&schema, id, partition, minute)).collect();
+        produce(&kafka, &raw, &orders);
+        stored += PARTITIONS;
+        project.wait_for_value("SELECT count(*) FROM bi.large_orders", &stored.to_string(), PATIENCE);
+    };
+    testkit::wait_for("the topics", PATIENCE, || {
+        engine.assert_running();
+        engine.stderr().iter().any(|line| line.contains("the process stage starts")).then_some(())
+    });
+    order_at(0);
+    registry_process.kill();
+    order_at(5);
+    let windows = || records(&kafka, &format!("{}sales_per_minute", project.topic_prefix));
+    testkit::wait_for("the first minute's row", PATIENCE, || (windows() > 0).then_some(()));
+    order_at(6);
+    order_at(7);
+    let sales = "SELECT coalesce(sum(orders), 0) FROM bi.sales_per_minute WHERE window_start < '2026-01-05 09:01:00Z'";
+    assert_eq!(project.sql_value(sales), "0", "nobody can say what the row is");
+    let restarts = store.stderr().into_iter().filter(|line| line.contains("starts a new epoch")).count();
+    assert_eq!(restarts, 0, "{}", store.tail());
+    registry_process = registry();
+    project.wait_for_value(sales, &PARTITIONS.to_string(), PATIENCE);
+    for process in [&mut engine, &mut store] {
+        process.signal(Signal::SIGTERM);
+        assert_eq!(process.wait(PATIENCE).code(), Some(0), "{}", process.tail());
+    }
+    registry_process.assert_running();
+}
+
+/// An order of 100 EUR so many minutes after nine.
+fn order(schema: &avro::Schema, id: u32, partition: i32, minute: i64) -> RawRecord {
+    const NINE_US: i64 = 1_767_603_600_000_000;
+    let order = serde_json::json!({
+        "order_id": format!("o{minute}-{partition}"), "customer_id": "c1", "product_id": "p1", "quantity": 10, "price": "10.00",
+        "ordered_at": NINE_US + minute * 60_000_000,
+    });
+    let mut value = Vec::new();
+    avro::wire::write_header(id, &mut value);
+    avro::json::encode(schema, &order, &mut value).expect("the order fits the schema");
+    RawRecord { partition: Some(partition), key: Some(b"c1".to_vec()), value: Some(value), ..RawRecord::default() }
 }
 
 /// Memory that a process has, in megabytes.

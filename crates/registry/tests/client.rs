@@ -105,9 +105,11 @@ async fn the_blocking_client_works_on_any_thread_and_tells_errors_apart() {
     assert_eq!(client.by_id(99), Err(SchemaError::Unknown { id: 99 }));
     assert!(matches!(client.register("s", "{"), Err(SchemaError::Refused { subject, .. }) if subject == "s"));
     assert!(matches!(client.register("s", &record(&["a", "!b"])), Err(SchemaError::Refused { .. })));
+    let registered = client.register("s", &record(&["a", "b"])).unwrap();
     server.stop().await;
     // What is known needs no registry; the rest is an outage.
     assert!(client.by_id(id).is_ok());
+    assert_eq!(client.by_id(registered).unwrap().as_ref(), record(&["a", "b"]), "it was never looked up");
     assert_eq!(client.register("s", &record(&["a"])), Ok(id));
     assert!(matches!(client.by_id(99), Err(SchemaError::Unavailable { .. })));
     assert!(matches!(client.register("s", r#""int""#), Err(SchemaError::Unavailable { .. })));

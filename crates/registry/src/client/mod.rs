@@ -219,7 +219,7 @@ impl Client {
         lock(&self.by_id).get(&id).cloned()
     }
 
-    /// Registers an Avro schema under a subject and gives its id. Cached; the same text again gives the same id.
+    /// Registers an Avro schema under a subject and gives its id. Cached, also for [`by_id`](Self::by_id); the same text again gives the same id.
     ///
     /// # Errors
     /// `Refused` when it is invalid or incompatible.
@@ -231,6 +231,10 @@ impl Client {
         let request = self.request(Method::POST, &["subjects", subject, "versions"], &[])?;
         let Id { id } = self.ask(self.with_body(request, &body)?).await?;
         lock(&self.registered).insert((subject.to_owned(), schema.to_owned()), id);
+        // What was looked up has its references written out, so it stays.
+        if self.cached(id).is_none() {
+            lock(&self.by_id).insert(id, schema.into());
+        }
         Ok(id)
     }
 

@@ -8,10 +8,12 @@
 //! | `rejected` | rejected records as rows for people |
 //! | `batch` | what one transaction holds |
 //! | `commit` | the transaction that PostgreSQL is working on |
+//! | `held` | result records that wait for the schema registry |
 //! | `swap` | lets views show a new generation when it has caught up |
 
 mod batch;
 mod commit;
+mod held;
 pub(crate) mod rejected;
 pub(crate) mod results;
 mod swap;
@@ -20,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kafka::{Admin, Reader, ReaderOptions, Start};
-use model::{RecordBlock, TopicId, TopicPartition};
+use model::{RecordBlock, SchemaError, TopicId, TopicPartition};
 use store::{GenerationNote, PositionClaim, Store, TableSpec};
 use tokio::runtime::Handle;
 
@@ -33,6 +35,7 @@ use crate::run::sharing::{Share, Sharing};
 use crate::run::topics::StreamTopics;
 use batch::BatchBuilder;
 use commit::Commits;
+use held::Held;
 use results::ResultReader;
 use swap::Swaps;
 
@@ -123,6 +126,7 @@ struct Session<'a> {
     positions: BTreeMap<TopicPartition, i64>,
     topic_ids: BTreeMap<String, TopicId>,
     results: Vec<ResultReader>,
+    held: Held,
     /// The batch that is being filled, and since when.
     pending: BatchBuilder,
     pending_since: Duration,
@@ -181,6 +185,7 @@ impl<'a> Session<'a> {
             positions,
             topic_ids,
             results,
+            held: Held::default(),
             pending: BatchBuilder::default(),
             pending_since: Duration::ZERO,
             swaps: Swaps::new(stage),
@@ -199,7 +204,8 @@ impl<'a> Session<'a> {
         self.swaps.step(self.stage)?;
         self.read()?;
         let outage = outage(&self.reader);
-        self.stage.context.status.set_trouble(NAME, outage.or_else(|| self.commits.trouble()));
+        let trouble = outage.or_else(|| self.commits.trouble()).or_else(|| self.held.trouble());
+        self.stage.context.status.set_trouble(NAME, trouble);
         if self.pending.is_empty() {
             return self.commits.poll(Duration::ZERO).map(|_| ());
         }
@@ -225,20 +231,44 @@ impl<'a> Session<'a> {
         if self.pending.is_empty() {
             self.pending_since = self.stage.context.clock.elapsed();
         }
-        let mut pending = std::mem::take(&mut self.pending);
-        for block in &blocks {
-            self.add(block, &mut pending)?;
+        self.retry_held()?;
+        blocks.into_iter().try_for_each(|block| self.add_or_hold(block))
+    }
+
+    /// Takes what waited for the registry, once it is time to ask it again, until that is in vain.
+    fn retry_held(&mut self) -> Result<()> {
+        while let Some((partition, blocks)) = self.held.take_due(self.stage.context.clock.elapsed()) {
+            blocks.into_iter().try_for_each(|block| self.add_or_hold(block))?;
+            if !self.held.holds(&partition) {
+                self.reader.resume(&[partition])?;
+            }
         }
-        self.pending = pending;
         Ok(())
     }
 
-    fn add(&mut self, block: &RecordBlock, builder: &mut BatchBuilder) -> Result<()> {
-        builder.moved(block);
+    /// Adds a block to the pending batch; if the registry has to say what it is and is away, its partition waits.
+    fn add_or_hold(&mut self, block: RecordBlock) -> Result<()> {
+        let partition = TopicPartition::new(block.topic.clone(), block.partition);
+        if !self.held.holds(&partition) {
+            match self.add(&block) {
+                Err(Error::Schema(error @ SchemaError::Unavailable { .. })) => {
+                    tracing::debug!(stage = NAME, %partition, %error, "waiting");
+                    self.held.asked_in_vain(self.stage.context.clock.elapsed(), error.to_string());
+                }
+                added => return added,
+            }
+        }
+        if self.held.hold(partition.clone(), block) {
+            self.reader.pause(&[partition])?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, block: &RecordBlock) -> Result<()> {
+        let builder = &mut self.pending;
         if let Some(result) = self.results.iter_mut().find(|result| *result.topic() == *block.topic) {
             let upserts = result.read(block, &*self.stage.context.schemas)?;
             builder.rows(result.table(), upserts);
-            return Ok(());
         }
         for (stream, topics) in &self.stage.streams {
             if *topics.rejected == *block.topic {
@@ -247,6 +277,7 @@ impl<'a> Session<'a> {
                 builder.progress(stream, block)?;
             }
         }
+        builder.moved(block);
         Ok(())
     }
 }

@@ -46,7 +46,7 @@ impl ResultReader {
     /// Rows and deletes of a block, each with its version.
     ///
     /// # Errors
-    /// `Position` when a record isn't one that the process stage writes.
+    /// `Position` when a record isn't one that the process stage writes; `Schema` when the registry has to say what it is, and is away.
     pub(crate) fn read(&mut self, block: &RecordBlock, schemas: &dyn Schemas) -> Result<Upserts> {
         let mut values = BytesColumn::with_capacity(block.len(), block.values.byte_len());
         let mut keys = BytesColumn::default();
