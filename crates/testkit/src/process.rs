@@ -145,6 +145,10 @@ impl Supervised {
 
 impl Drop for Supervised {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // What a test waited for in vain is often explained here.
+            eprintln!("{}: {}", self.name, self.tail());
+        }
         if self.is_running() {
             // A failure here means that it has just ended by itself.
             drop(self.child.kill());
