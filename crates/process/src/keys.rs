@@ -160,6 +160,11 @@ impl KeyCodec {
         Ok(())
     }
 
+    /// The hash of a key that no columns were encoded to.
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash(key)
+    }
+
     /// The columns of keys that this codec encoded.
     pub(crate) fn decode<'a>(&self, keys: impl Iterator<Item = Option<&'a [u8]>>) -> Result<Vec<ArrayRef>, Cause> {
         match &self.kind {

@@ -262,6 +262,7 @@ fn memory_stays_at_the_cap_while_rows_wait_for_partners() {
                 let account = (round * 7_919 + at * 104_729) % 20_011;
                 let mut row = payment(round * 4 + at % 4, &format!("account {account}"), account * 13 % 101, 1);
                 row.merchant = Some(format!("m{}", account % 7));
+                row.account = row.account.filter(|_| account % 9 != 0);
                 row
             };
             let (paid, tried): (Vec<_>, Vec<_>) = ((0..40).map(row).collect(), (40..60).map(row).collect());
@@ -290,6 +291,46 @@ fn memory_stays_at_the_cap_while_rows_wait_for_partners() {
         assert_eq!((metrics.groups_spilled, metrics.spilled_bytes), (0, 0));
         assert_eq!(metrics.rows_unmatched, in_memory.metrics().rows_unmatched);
     }
+}
+
+/// Rows of a left join that never have a partner wait for their time on the disk too, through restarts.
+#[test]
+fn rows_with_null_in_their_key_wait_on_the_disk() {
+    let text = "--! emit: final\nSELECT p.quantity AS paid, l.quantity AS tried FROM payments p LEFT JOIN logins l ON p.account = l.account \
+         AND l.event_time BETWEEN p.event_time AND p.event_time + INTERVAL '1 hour'";
+    let (mut operator, mut table, parts) =
+        (operator_with(text, spilling_past(200_000)), Table::default(), MemoryParts::default());
+    for round in 0..400_i64 {
+        let row = |at: i64| {
+            let mut row = payment(round, "", round * 50 + at, 1);
+            row.account = None;
+            row
+        };
+        let rows: Vec<_> = (0..50).map(row).collect();
+        let offsets: Vec<i64> = (round * 50..).take(rows.len()).collect();
+        for stream in ["payments", "logins"] {
+            operator.push(&batch(&rows), &Source { stream, partition: 0, raw_offsets: &offsets }).unwrap();
+        }
+        operator.advance(round * SECOND).unwrap();
+        apply(&mut operator, &mut table, false);
+        let metrics = operator.metrics();
+        assert!(metrics.state_bytes < 400_000, "round {round}: {metrics:?}");
+        if round % 100 == 50 {
+            let snapshot = if round == 50 { save(&mut operator) } else { save_in_parts(&mut operator, &parts) };
+            operator = operator_with(text, spilling_past(200_000));
+            restore_from_parts(&mut operator, &snapshot, &parts);
+        }
+    }
+    assert!(operator.metrics().groups_spilled > 15_000, "{:?}", operator.metrics());
+    assert_eq!(table.rows.len(), 0, "none is due before an hour is over");
+    operator.advance((3_600 + 201) * SECOND).unwrap();
+    apply(&mut operator, &mut table, false);
+    assert_eq!(table.rows.len(), 201 * 50, "those of the first seconds");
+    operator.advance(10_000 * SECOND).unwrap();
+    apply(&mut operator, &mut table, false);
+    assert_eq!(table.rows.len(), 400 * 50);
+    let metrics = operator.metrics();
+    assert_eq!((metrics.groups_spilled, metrics.spilled_bytes), (0, 0));
 }
 
 #[test]

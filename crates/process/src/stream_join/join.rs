@@ -20,6 +20,11 @@ use crate::options::Source;
 
 /// Rows are let go in slices of time, so many as bounds span.
 const SLICES: i64 = 16;
+/// Begins the key that a row without a partner has for itself. Neither a text nor what arrow-row makes of columns begins so: it is no UTF-8,
+/// and no mark of NULLs that come first.
+const ALONE: u8 = 0xff;
+/// The time of a row that has none, which is before all others; bounds can be added to it.
+const NO_TIME_US: i64 = i64::MIN / 4;
 
 /// A join's state.
 #[derive(Debug)]
@@ -35,8 +40,6 @@ pub(crate) struct StreamJoin {
     pub(super) codec: KeyCodec,
     /// Positions and columns of both.
     schema: SchemaRef,
-    /// Rows of the left side that have a NULL key or time: they never have a partner.
-    pub(super) partnerless: Vec<RecordBatch>,
     /// Number of the next row in the order of arrival.
     pub(super) next_number: u64,
     /// Where keys go that don't fit into memory; without it a batch that doesn't fit is refused.
@@ -104,14 +107,6 @@ impl Input {
         RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| Cause::Batch(error.to_string()))
     }
 
-    /// Which of the rows are of a time below a bound, or of none.
-    fn is_before(&self, rows: &RecordBatch, bound_us: i64) -> Result<BooleanArray, Cause> {
-        let time = self.time.evaluate(rows)?;
-        let times = time.as_primitive_opt::<TimestampMicrosecondType>();
-        let times = times.ok_or_else(|| Cause::Plan(format!("a join by the time {}", time.data_type())))?;
-        Ok((0..rows.num_rows()).map(|row| Some(times.is_null(row) || times.value(row) < bound_us)).collect())
-    }
-
     /// The rows that may have a partner, and a mask of all rows that tells them.
     pub(super) fn split(&self, batch: &RecordBatch, codec: &KeyCodec) -> Result<(Rows, BooleanArray), Cause> {
         let mut keys: Vec<ArrayRef> = self.keys.iter().map(|key| key.evaluate(batch)).collect::<Result<_, _>>()?;
@@ -128,6 +123,31 @@ impl Input {
         let mut encoded = codec.keys();
         codec.encode(&keys, kept.num_rows(), &mut encoded)?;
         Ok((Rows { times_us: times.values().to_vec(), batch: kept, keys: encoded }, there))
+    }
+
+    /// Keeps rows with NULL in their key or time, which never have a partner: they wait for their time like the others, each under a key of its
+    /// own, so that none is looked for and each may go to the disk. `numbers` are theirs in the order of arrival.
+    pub(super) fn keep_alone(
+        &mut self,
+        rows: &RecordBatch,
+        numbers: impl Iterator<Item = u64>,
+        codec: &KeyCodec,
+    ) -> Result<(), Cause> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let time = self.time.evaluate(rows)?;
+        let times = time.as_primitive_opt::<TimestampMicrosecondType>();
+        let times = times.ok_or_else(|| Cause::Plan(format!("a join by the time {}", time.data_type())))?;
+        let batch = self.side.keep_batch(rows);
+        for ((row, time_us), number) in (0_u32..).zip(times).zip(numbers) {
+            let mut key = [ALONE; 1 + size_of::<u64>()];
+            key[1..].copy_from_slice(&number.to_be_bytes());
+            let time_us = time_us.unwrap_or(NO_TIME_US);
+            let kept = Kept { time_us, number, at: At { batch, row }, is_matched: false };
+            self.side.insert(codec.hash(&key), &key, kept);
+        }
+        Ok(())
     }
 }
 
@@ -166,7 +186,6 @@ impl StreamJoin {
             watermark_us: None,
             codec: KeyCodec::new(types)?,
             schema: Arc::new(Schema::new(all)),
-            partnerless: Vec::new(),
             next_number: 0,
             cold: None,
             in_parts: InParts::default(),
@@ -211,7 +230,9 @@ impl StreamJoin {
             let alone = batch.num_rows() - rows.batch.num_rows();
             if self.kind == JoinKind::Left && alone > 0 {
                 let not_there = BooleanArray::new(!there.values(), None);
-                self.partnerless.push(crate::rows::keep(&self.left.rows(batch, source)?, &not_there)?);
+                let rows = crate::rows::keep(&self.left.rows(batch, source)?, &not_there)?;
+                self.left.keep_alone(&rows, self.next_number.., &self.codec)?;
+                self.next_number += alone as u64;
             } else {
                 metrics.rows_unmatched += alone as u64;
             }
@@ -288,11 +309,7 @@ impl StreamJoin {
         if self.watermark_us > Some(watermark_us) {
             return Ok(None);
         }
-        let is_first = self.watermark_us < Some(watermark_us);
         self.watermark_us = Some(watermark_us);
-        if is_first && let Some(rows) = self.take_partnerless(watermark_us)? {
-            return self.with_nulls(&rows).map(Some);
-        }
         let slice_us = (self.upper_us.saturating_sub(self.lower_us) / SLICES).max(1);
         while let Some(first_us) = self.first_due_us().filter(|first_us| *first_us < watermark_us) {
             let slice_end_us = first_us.div_euclid(slice_us).saturating_add(1).saturating_mul(slice_us);
@@ -305,22 +322,6 @@ impl StreamJoin {
             }
         }
         Ok(None)
-    }
-
-    /// Takes out rows that never have a partner once those of their time can have none any more: what a drain shows then doesn't depend on which
-    /// rows came together.
-    fn take_partnerless(&mut self, watermark_us: i64) -> Result<Option<RecordBatch>, Cause> {
-        let mut over = Vec::new();
-        for rows in std::mem::take(&mut self.partnerless) {
-            let is_over = self.left.is_before(&rows, watermark_us.saturating_sub(self.upper_us))?;
-            over.push(crate::rows::keep(&rows, &is_over)?);
-            let waiting = crate::rows::keep(&rows, &BooleanArray::new(!is_over.values(), None))?;
-            if waiting.num_rows() > 0 {
-                self.partnerless.push(waiting);
-            }
-        }
-        let over = arrow_select::concat::concat_batches(&self.left.schema, &over)?;
-        Ok((over.num_rows() > 0).then_some(over))
     }
 
     /// When the first row can have no partner any more: once the watermark is above this time.
@@ -353,14 +354,6 @@ impl StreamJoin {
         self.delay_us
     }
 
-    /// Rows of the left side with NULL for the right's columns.
-    fn with_nulls(&self, rows: &RecordBatch) -> Result<RecordBatch, Cause> {
-        let mut columns = rows.columns().to_vec();
-        let fields = self.right.schema.fields().iter();
-        columns.extend(fields.map(|field| arrow_array::new_null_array(field.data_type(), rows.num_rows())));
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
-    }
-
     /// The rows of pairs.
     fn joined(&self, pairs: &[(At, Option<At>)]) -> Result<RecordBatch, Cause> {
         if pairs.is_empty() {
@@ -374,9 +367,8 @@ impl StreamJoin {
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        let alone: usize = self.partnerless.iter().map(RecordBatch::get_array_memory_size).sum();
         let cold = self.cold.as_ref().map_or(0, |cold| cold.keys.memory_bytes());
-        self.left.side.bytes() + self.right.side.bytes() + self.in_parts.bytes() + alone + cold
+        self.left.side.bytes() + self.right.side.bytes() + self.in_parts.bytes() + cold
     }
 }
 

@@ -14,6 +14,8 @@ use crate::keys::KeyCodec;
 const PIECES: u32 = 6;
 /// The first version that has keys in parts.
 const PARTS: u32 = 7;
+/// The first version that has rows with NULL in their key among the others.
+const ALONE: u32 = 8;
 
 impl StreamJoin {
     /// Writes the state: the rows in memory, and those on the disk. If there is a place for parts, these go there, and those in memory where they
@@ -45,10 +47,6 @@ impl StreamJoin {
         match parts {
             None => writer.u64(0),
             Some(_) => write_parts(writer, self.parts()),
-        }
-        let alone = arrow_select::concat::concat_batches(&self.left.schema, &self.partnerless)?;
-        for column in alone.columns() {
-            writer.column(column)?;
         }
         Ok(())
     }
@@ -84,8 +82,11 @@ impl StreamJoin {
                 self.make_room(0)
             })?;
         }
-        let alone = read(reader, &self.left.schema)?;
-        self.partnerless = if alone.num_rows() > 0 { vec![alone] } else { Vec::new() };
+        if version < ALONE {
+            let alone = read(reader, &self.left.schema)?;
+            self.left.keep_alone(&alone, self.next_number.., &self.codec)?;
+            self.next_number += alone.num_rows() as u64;
+        }
         Ok(())
     }
 }
@@ -145,21 +146,23 @@ fn insert(
     numbers: &[u64],
     next_number: &mut u64,
 ) -> Result<(), Cause> {
-    let (rows, _) = input.split(batch, codec)?;
-    let lengths = [matched.len(), numbers.len(), rows.batch.num_rows()];
-    if lengths.iter().any(|length| *length != batch.num_rows()) {
+    if [matched.len(), numbers.len()].iter().any(|length| *length != batch.num_rows()) {
         return Err(invalid("its rows and what is known of them differ in number").into());
     }
-    if batch.num_rows() == 0 {
+    let (rows, there) = input.split(batch, codec)?;
+    *next_number = numbers.iter().map(|number| number + 1).fold(*next_number, u64::max);
+    let not_there = BooleanArray::new(!there.values(), None);
+    let of_alone = not_there.values().set_indices().map(|row| numbers[row]);
+    input.keep_alone(&crate::rows::keep(batch, &not_there)?, of_alone, codec)?;
+    if rows.batch.num_rows() == 0 {
         return Ok(());
     }
-    *next_number = numbers.iter().map(|number| number + 1).fold(*next_number, u64::max);
-    let batch = input.side.keep_batch(batch);
-    for (((row, time_us), is_matched), number) in (0_u32..).zip(&rows.times_us).zip(matched).zip(numbers) {
+    let batch = input.side.keep_batch(&rows.batch);
+    let known = there.values().set_indices().map(|row| (matched[row], numbers[row]));
+    for ((row, time_us), (is_matched, number)) in (0_u32..).zip(&rows.times_us).zip(known) {
         let key = rows.keys.get(row as usize).unwrap_or_default();
         let hash = rows.keys.hashes.get(row as usize).copied().unwrap_or(0);
-        let (at, is_matched) = (At { batch, row }, *is_matched);
-        input.side.insert(hash, key, Kept { time_us: *time_us, number: *number, at, is_matched });
+        input.side.insert(hash, key, Kept { time_us: *time_us, number, at: At { batch, row }, is_matched });
     }
     Ok(())
 }
