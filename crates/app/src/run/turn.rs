@@ -29,8 +29,8 @@ pub(crate) trait Turn {
     /// Saves what was taken, once what was published is acknowledged.
     fn save(&mut self) -> Result<()>;
 
-    /// Whether something was taken that isn't saved, and it is time for that.
-    fn is_save_due(&self) -> bool;
+    /// Publishes what there is and saves, if something was taken that isn't saved and it is time for that.
+    fn save_due(&mut self) -> Result<()>;
 
     /// Whether a generation that fills has just caught up.
     fn has_caught_up(&self) -> bool;
@@ -60,10 +60,6 @@ pub(crate) trait Turn {
             self.announce()?;
         }
         self.retire()?;
-        if self.is_save_due() {
-            self.emit()?;
-            self.save()?;
-        }
-        Ok(())
+        self.save_due()
     }
 }

@@ -9,10 +9,12 @@
 //! | `engine` | the stage without its peers: what a test drives too |
 //! | `partition` | the operators of one partition with their positions and its watermark |
 //! | `checkpoint` | positions and operator states of a partition out and in |
+//! | `due` | when which partition's snapshot is due |
 //! | `takeover` | when a new generation has caught up, and when the one before it ends |
 //! | `limits` | the record of what patterns gave up: topic, table, rows |
 
 mod checkpoint;
+mod due;
 mod engine;
 mod limits;
 mod partition;
@@ -80,6 +82,8 @@ struct Claim {
     sequence: u64,
     /// Snapshots saved in this epoch.
     saved: u32,
+    /// When the last one was.
+    saved_at: Duration,
     /// Their parts.
     kept: Kept,
     /// Under which names there are states of patterns that stages of their own have filled.
@@ -98,6 +102,7 @@ struct Session<'a> {
     engine: PatternEngine,
     takeover: Option<Takeover>,
     emitted_at: Duration,
+    /// When a snapshot of any partition was saved.
     saved_at: Duration,
 }
 
@@ -169,7 +174,8 @@ impl PatternsStage {
     fn claim(&self, id: PartitionId) -> Result<(Claim, Vec<Saved<'_>>)> {
         let owner = self.plan.owner(&self.name, id);
         let epoch = self.snapshots.claim_epoch(&owner)?;
-        let mut claim = Claim { epoch, sequence: 0, saved: 0, kept: Kept::default(), filled: Vec::new() };
+        let (kept, saved_at) = (Kept::default(), self.context.clock.elapsed());
+        let mut claim = Claim { epoch, sequence: 0, saved: 0, saved_at, kept, filled: Vec::new() };
         let mut snapshots = Vec::new();
         let fillers = self.plan.results.iter().filter(|_| !self.is_filler()).map(filler);
         let fillers: Vec<String> = fillers.map(|filler| self.plan.owner(&filler, id)).collect();
@@ -253,6 +259,26 @@ impl<'a> Session<'a> {
         self.end_step()
     }
 
+    fn save_partition(&mut self, id: PartitionId) -> Result<()> {
+        let Some(claim) = self.claims.get_mut(&id) else { return Ok(()) };
+        claim.sequence += 1;
+        let snapshots = &*self.stage.snapshots;
+        let owner = self.stage.plan.owner(&self.stage.name, id);
+        let (bytes, names) = self.engine.snapshot(id, &parts_of(snapshots, &owner))?;
+        claim.kept.save(snapshots, (&owner, claim.epoch, claim.sequence), &bytes, names)?;
+        claim.saved += 1;
+        // Where processes share the partitions, another one may still fill on.
+        if claim.saved >= SNAPSHOTS && self.stage.group.is_none() {
+            for owner in claim.filled.drain(..) {
+                parts::forget(snapshots, &owner)?;
+            }
+        }
+        self.engine.saved(id);
+        claim.saved_at = self.stage.context.clock.elapsed();
+        self.saved_at = claim.saved_at;
+        Ok(())
+    }
+
     /// Publishes what is certain once all records that the drain names are taken, with the watermarks that go with them. A match that rows
     /// could still change isn't published.
     fn drain_if_wanted(&mut self) -> Result<()> {
@@ -298,29 +324,16 @@ impl Turn for Session<'_> {
 
     /// Saves each partition that has changed, once everything published is acknowledged: the positions in it say that it is.
     fn save(&mut self) -> Result<()> {
-        for id in self.engine.unsaved() {
-            let Some(claim) = self.claims.get_mut(&id) else { continue };
-            claim.sequence += 1;
-            let snapshots = &*self.stage.snapshots;
-            let owner = self.stage.plan.owner(&self.stage.name, id);
-            let (bytes, names) = self.engine.snapshot(id, &parts_of(snapshots, &owner))?;
-            claim.kept.save(snapshots, (&owner, claim.epoch, claim.sequence), &bytes, names)?;
-            claim.saved += 1;
-            // Where processes share the partitions, another one may still fill on.
-            if claim.saved >= SNAPSHOTS && self.stage.group.is_none() {
-                for owner in claim.filled.drain(..) {
-                    parts::forget(snapshots, &owner)?;
-                }
-            }
-            self.engine.saved(id);
-        }
-        self.saved_at = self.stage.context.clock.elapsed();
-        Ok(())
+        self.engine.unsaved().into_iter().try_for_each(|id| self.save_partition(id))
     }
 
-    fn is_save_due(&self) -> bool {
-        let since = self.stage.context.clock.elapsed().saturating_sub(self.saved_at);
-        since >= self.stage.checkpoint_interval && !self.engine.unsaved().is_empty()
+    fn save_due(&mut self) -> Result<()> {
+        let (now, interval) = (self.stage.context.clock.elapsed(), self.stage.checkpoint_interval);
+        let unsaved = self.engine.unsaved().into_iter();
+        let unsaved = unsaved.filter_map(|id| Some((id, self.claims.get(&id)?.saved_at)));
+        let Some(id) = due::due(unsaved, self.saved_at, self.claims.len(), interval, now) else { return Ok(()) };
+        self.emit()?;
+        self.save_partition(id)
     }
 
     fn has_caught_up(&self) -> bool {

@@ -357,9 +357,13 @@ impl Turn for Session<'_> {
         Ok(())
     }
 
-    fn is_save_due(&self) -> bool {
+    fn save_due(&mut self) -> Result<()> {
         let since = self.stage.context.clock.elapsed().saturating_sub(self.saved_at);
-        !self.engine.is_saved && since >= self.stage.checkpoint_interval
+        if self.engine.is_saved || since < self.stage.checkpoint_interval {
+            return Ok(());
+        }
+        self.emit()?;
+        self.save()
     }
 
     fn has_caught_up(&self) -> bool {
