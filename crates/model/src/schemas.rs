@@ -53,6 +53,15 @@ pub trait Schemas: Send + Sync + std::fmt::Debug {
     /// `Unknown` when the registry says so, `Unavailable` when it can't be asked.
     fn by_id(&self, id: u32) -> Result<Arc<str>, SchemaError>;
 
+    /// As [`by_id`](Self::by_id), for who has other things to do meanwhile: if the registry doesn't answer at once it is `Unavailable`, and its
+    /// answer is there when it is asked for the same id again.
+    ///
+    /// # Errors
+    /// As `by_id`.
+    fn by_id_soon(&self, id: u32) -> Result<Arc<str>, SchemaError> {
+        self.by_id(id)
+    }
+
     /// Registers an Avro schema under a subject and returns its id; the same text again gives the same id.
     ///
     /// # Errors

@@ -157,6 +157,35 @@ fn an_answer_that_is_too_large_or_too_slow_is_given_up() {
     assert!(matches!(BlockingClient::new(options).unwrap().by_id(1), Err(SchemaError::Unavailable { .. })));
 }
 
+/// A registry that hangs costs who has other things to do a moment, and its answer isn't lost.
+#[test]
+fn who_has_other_things_to_do_gets_an_answer_when_it_is_there() {
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = blocking(&format!("http://{}", hanging.local_addr().unwrap()));
+    for _ in 0..3 {
+        let outcome = client.by_id_soon(1);
+        assert!(
+            matches!(&outcome, Err(SchemaError::Unavailable { reason }) if reason.contains("hasn't answered yet")),
+            "{outcome:?}"
+        );
+    }
+    let (mut stream, _) = hanging.accept().unwrap();
+    let mut bytes = [0; 4096];
+    assert!(stream.read(&mut bytes).unwrap() > 0);
+    let body = r#"{"schema":"\"int\""}"#;
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    stream.write_all(answer.as_bytes()).unwrap();
+    let text = loop {
+        match client.by_id_soon(1) {
+            Err(SchemaError::Unavailable { .. }) => std::thread::yield_now(),
+            outcome => break outcome.unwrap(),
+        }
+    };
+    assert_eq!(&*text, r#""int""#);
+    hanging.set_nonblocking(true).unwrap();
+    assert!(hanging.accept().is_err(), "it was asked once");
+}
+
 #[test]
 fn credentials_are_sent_and_never_shown() {
     let server = fixed("200 OK", r#"{"schema":"\"int\""}"#);

@@ -26,6 +26,13 @@ pub enum Error {
         /// How long it is waited for at most, in milliseconds.
         grace_ms: u64,
     },
+    /// Records name so many schema ids that nobody knew yet that they are asked for a few at a time. Nothing has changed: call again with the
+    /// same block.
+    #[error("records name many schema ids that were never met; {left} more have to be looked up in the registry")]
+    SchemaQuestions {
+        /// Ids of the block still to ask for.
+        left: usize,
+    },
     /// The ids kept for finding duplicates need more memory and disk than they may.
     #[error(
         "stream {stream}, partition {partition}: {} ids are kept to find duplicates and need {} bytes of memory (at most {}) and {} \
@@ -88,7 +95,7 @@ impl Classified for Error {
     fn domain(&self) -> Domain {
         match self {
             Self::Registry(error) => error.domain(),
-            Self::SchemaGrace { .. } | Self::BrokenOutput { .. } => Domain::External,
+            Self::SchemaGrace { .. } | Self::SchemaQuestions { .. } | Self::BrokenOutput { .. } => Domain::External,
             Self::DuplicatesFull { .. } => Domain::User,
             Self::SpillWrite { source, .. } | Self::SpillRead { source, .. } => source.domain(),
             Self::Internal { .. } => Domain::Internal,
@@ -98,7 +105,7 @@ impl Classified for Error {
     fn retry(&self) -> Retry {
         match self {
             Self::Registry(error) => error.retry(),
-            Self::SchemaGrace { .. } => Retry::Backoff,
+            Self::SchemaGrace { .. } | Self::SchemaQuestions { .. } => Retry::Backoff,
             Self::SpillWrite { source, .. } | Self::SpillRead { source, .. } => source.retry(),
             _ => Retry::Never,
         }

@@ -176,10 +176,16 @@ impl PartitionValidator {
         self.progress.watermark_us = self.progress.watermark_us.max(others_watermark_us);
     }
 
+    /// Tells of a block that waits behind one with a schema id that the registry doesn't have (`SchemaGrace`): ids that it may not have either
+    /// are waited for at the same time. So records with ids that somebody made up don't hold the partition once each.
+    pub fn expect(&mut self, block: &RecordBlock, now_us: i64) {
+        self.writers.wait_for(self.decoder.missing(&block.values).into_iter(), now_us);
+    }
+
     /// The verdicts on the next block of raw records; `now_us` is the wall clock in microseconds since 1970.
     ///
     /// # Errors
-    /// `Registry`, `SchemaGrace` and `SpillWrite` mean that nothing has changed: call again with the same block. All others end the
+    /// `Registry`, `SchemaGrace`, `SchemaQuestions` and `SpillWrite` mean that nothing has changed: call again with the same block. All others end the
     /// partition.
     pub fn validate(&mut self, block: &RecordBlock, now_us: i64, schemas: &dyn Schemas) -> Result<Verdicts> {
         self.make_room()?;

@@ -21,6 +21,7 @@ const SECOND: i64 = 1_000_000;
 struct TestSchemas {
     texts: Mutex<HashMap<u32, String>>,
     is_down: Mutex<bool>,
+    asked: Mutex<usize>,
 }
 
 impl Schemas for TestSchemas {
@@ -28,6 +29,7 @@ impl Schemas for TestSchemas {
         if *self.is_down.lock().unwrap() {
             return Err(SchemaError::Unavailable { reason: "down".into() });
         }
+        *self.asked.lock().unwrap() += 1;
         let texts = self.texts.lock().unwrap();
         texts.get(&id).map(|text| text.as_str().into()).ok_or(SchemaError::Unknown { id })
     }
@@ -201,6 +203,42 @@ fn an_unknown_schema_is_waited_for_then_rejected_and_an_outage_is_no_verdict() {
     assert_eq!(validator.progress(), Progress { duplicates_from_offset: 0, ..Progress::start(0) });
     let verdicts = validator.validate(&block, NOW + 31 * SECOND, &schemas).unwrap();
     assert_eq!(reasons(&verdicts), ["accepted", "unknown_schema"]);
+}
+
+/// A record under a schema id of its own, which nobody has registered.
+fn under(id: u32) -> Vec<u8> {
+    let mut bytes = value("a", "1.00", SECOND);
+    bytes[1..5].copy_from_slice(&id.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn records_under_many_unknown_schemas_wait_together_and_each_is_asked_for_once() {
+    let schemas = TestSchemas::default();
+    let mut validator = fresh();
+    let first: Vec<Vec<u8>> = (1_000..1_200).map(under).collect();
+    let second: Vec<Vec<u8>> = (1_100..1_300).map(under).chain([value("b", "1.00", SECOND)]).collect();
+    let (first, second) = (block(&first, 0), block(&second, 200));
+    assert!(matches!(validator.validate(&first, NOW, &schemas), Err(Error::SchemaGrace { id: 1_000, .. })));
+    validator.expect(&second, NOW);
+    *schemas.asked.lock().unwrap() = 0;
+
+    // One of them is registered meanwhile.
+    schemas.texts.lock().unwrap().insert(1_250, SCHEMA.to_owned());
+    let mut now = NOW + 31 * SECOND;
+    for (block, expected) in [(&first, [0, 200]), (&second, [2, 199])] {
+        let verdicts = loop {
+            match validator.validate(block, now, &schemas) {
+                // However long it takes to ask for all.
+                Err(Error::SchemaQuestions { left }) if left > 0 => now += 2 * SECOND,
+                verdicts => break verdicts.unwrap(),
+            }
+        };
+        let count = |wanted: &str| reasons(&verdicts).iter().filter(|reason| **reason == wanted).count();
+        assert_eq!([count("accepted"), count("unknown_schema")], expected);
+    }
+    let asked = *schemas.asked.lock().unwrap();
+    assert!((300..=400).contains(&asked), "{asked} questions for 300 ids, of which 100 are in both blocks");
 }
 
 #[test]

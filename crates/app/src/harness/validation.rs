@@ -118,7 +118,7 @@ impl StreamValidation {
                 }
                 match partition.validator.validate(&block, self.world.clock.now_us(), &*self.world.schemas) {
                     Ok(verdicts) => write(&*self.world.log, &self.stream.topics, &block, &verdicts, &mut headers)?,
-                    Err(validate::Error::SchemaGrace { .. }) => {}
+                    Err(validate::Error::SchemaGrace { .. } | validate::Error::SchemaQuestions { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
             }

@@ -1,13 +1,15 @@
 //! Decoding records that a stage of ours wrote.
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use avro::{DecodeFailure, Decoder};
-use model::{BytesColumn, RecordBlock, Schemas};
+use model::{BytesColumn, RecordBlock, SchemaError};
 
 use crate::error::{Error, Result};
 
-/// Decodes values of a block; a writer's schema that the decoder doesn't know yet is looked up by its id. `writer` is who alone may write
-/// to the topic.
+/// Decodes values of a block; the text of a writer's schema that the decoder doesn't know yet is looked up by its id. `writer` is who alone may
+/// write to the topic.
 ///
 /// # Errors
 /// `Position` when a value isn't what that stage writes: then nothing of the topic can be trusted. `Schema` when the registry is away.
@@ -15,7 +17,7 @@ pub(crate) fn decode_own(
     decoder: &mut Decoder,
     values: &BytesColumn,
     block: &RecordBlock,
-    schemas: &dyn Schemas,
+    look_up: impl Fn(u32) -> std::result::Result<Arc<str>, SchemaError>,
     writer: &str,
 ) -> Result<RecordBatch> {
     loop {
@@ -24,7 +26,7 @@ pub(crate) fn decode_own(
         let at = format!("{}[{}], record {row} of a block", block.topic, block.partition);
         match failure {
             DecodeFailure::UnknownWriter { id } => {
-                let text = schemas.by_id(id)?;
+                let text = look_up(id)?;
                 let schema = avro::Schema::parse(&text).map_err(|error| Error::Position(format!("{at}: {error}")))?;
                 decoder.add_writer(id, &schema).map_err(|error| Error::Position(format!("{at}: {error}")))?;
             }

@@ -1,13 +1,21 @@
 //! The client for threads that are not async: the stages' look-ups.
 
+use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use model::{SchemaError, Schemas};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Client, ClientError, ClientOptions};
+
+/// How long who has other things to do waits for an answer.
+const SOON: Duration = Duration::from_millis(200);
+
+/// What the registry answers, once it does.
+type Answer<T> = Receiver<Result<T, ClientError>>;
 
 /// A client whose calls block. It runs the async one on a small runtime of its own, so it may be used from any thread, also from one of
 /// another runtime (which it then blocks).
@@ -15,6 +23,8 @@ use super::{Client, ClientError, ClientOptions};
 pub struct BlockingClient {
     client: Client,
     runtime: Option<Runtime>,
+    /// Answers to [`Schemas::by_id_soon`] that are still to come.
+    asked: Mutex<HashMap<u32, Answer<Arc<str>>>>,
 }
 
 impl BlockingClient {
@@ -27,7 +37,7 @@ impl BlockingClient {
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("registry-client").enable_all().build();
         let runtime =
             runtime.map_err(|error| ClientError::Setup { reason: format!("no thread to be had: {error}") })?;
-        Ok(Self { client, runtime: Some(runtime) })
+        Ok(Self { client, runtime: Some(runtime), asked: Mutex::default() })
     }
 
     /// The async client, with the same caches.
@@ -44,18 +54,47 @@ impl BlockingClient {
         T: Send + 'static,
         F: Future<Output = Result<T, ClientError>> + Send + 'static,
     {
-        let gone = || ClientError::Unavailable {
-            url: self.client.url().to_owned(),
-            reason: "the client has ended".to_owned(),
-        };
-        let Some(runtime) = &self.runtime else { return Err(gone()) };
-        let (done, outcome) = sync_channel(1);
+        self.ask(ask)?.recv().map_err(|_| self.unavailable("the client has ended"))?
+    }
+
+    fn ask<T, F>(&self, ask: impl FnOnce(Client) -> F) -> Result<Answer<T>, ClientError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ClientError>> + Send + 'static,
+    {
+        let runtime = self.runtime.as_ref().ok_or_else(|| self.unavailable("the client has ended"))?;
+        let (done, answer) = sync_channel(1);
         let asking = ask(self.client.clone());
         runtime.spawn(async move {
-            // The caller waits below, so it is there.
+            // Who asked may have gone.
             drop(done.send(asking.await));
         });
-        outcome.recv().map_err(|_| gone())?
+        Ok(answer)
+    }
+
+    fn unavailable(&self, reason: &str) -> ClientError {
+        ClientError::Unavailable { url: self.client.url().to_owned(), reason: reason.to_owned() }
+    }
+
+    fn text_soon(&self, id: u32) -> Result<Arc<str>, ClientError> {
+        if let Some(text) = self.client.cached(id) {
+            return Ok(text);
+        }
+        let asked = || self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let earlier = asked().remove(&id);
+        let patience = if earlier.is_some() { Duration::ZERO } else { SOON };
+        let answer = match earlier {
+            Some(answer) => answer,
+            None => self.ask(move |client| async move { client.by_id(id).await })?,
+        };
+        match answer.recv_timeout(patience) {
+            Ok(text) => text,
+            Err(RecvTimeoutError::Timeout) => {
+                asked().insert(id, answer);
+                Err(self.unavailable("it hasn't answered yet"))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(self.unavailable("the client has ended")),
+        }
     }
 }
 
@@ -65,6 +104,10 @@ impl Schemas for BlockingClient {
             return Ok(text);
         }
         self.call(move |client| async move { client.by_id(id).await }).map_err(|error| error.for_id(id))
+    }
+
+    fn by_id_soon(&self, id: u32) -> Result<Arc<str>, SchemaError> {
+        self.text_soon(id).map_err(|error| error.for_id(id))
     }
 
     fn register(&self, subject: &str, schema: &str) -> Result<u32, SchemaError> {

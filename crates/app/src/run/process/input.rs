@@ -131,8 +131,9 @@ impl StreamInput {
             raw_offsets.push(provenance.raw_offset);
         }
         taken.next_offset = block.next_offset().unwrap_or(taken.next_offset);
+        let look_up = |id| schemas.by_id(id);
         let batch = if repeats.is_empty() {
-            decode_own(&mut self.decoder, &block.values, block, schemas, WRITER)?
+            decode_own(&mut self.decoder, &block.values, block, look_up, WRITER)?
         } else {
             let mut kept = BytesColumn::with_capacity(offsets.len(), block.values.byte_len());
             for (row, value) in block.values.iter().enumerate() {
@@ -140,7 +141,7 @@ impl StreamInput {
                     kept.push(value);
                 }
             }
-            decode_own(&mut self.decoder, &kept, block, schemas, WRITER)?
+            decode_own(&mut self.decoder, &kept, block, look_up, WRITER)?
         };
         if let Some(slot) = self.taken.get_mut(index) {
             *slot = taken;

@@ -73,8 +73,10 @@ impl ResultReader {
                 }
             }
         }
-        let rows = decode_own(&mut self.values, &values, block, schemas, WRITER)?;
-        let deletes = decode_own(&mut self.keys, &keys, block, schemas, WRITER)?;
+        // Other topics are read meanwhile.
+        let look_up = |id| schemas.by_id_soon(id);
+        let rows = decode_own(&mut self.values, &values, block, look_up, WRITER)?;
+        let deletes = decode_own(&mut self.keys, &keys, block, look_up, WRITER)?;
         Ok(Upserts { rows, versions, deletes, delete_versions })
     }
 }

@@ -315,10 +315,15 @@ impl<'a> Session<'a> {
             Ok(verdicts) => verdicts,
             Err(
                 error @ (validate::Error::Registry(model::SchemaError::Unavailable { .. })
-                | validate::Error::SchemaGrace { .. }),
+                | validate::Error::SchemaGrace { .. }
+                | validate::Error::SchemaQuestions { .. }),
             ) => {
                 // The other partitions go on meanwhile.
                 tracing::debug!(stage = %self.stage.name, %error, "waiting");
+                if matches!(error, validate::Error::SchemaGrace { .. }) {
+                    let now_us = context.clock.now_us();
+                    partition.queue.iter().for_each(|block| partition.validator.expect(block, now_us));
+                }
                 partition.waits_until = context.clock.elapsed() + ASK_AGAIN;
                 partition.trouble = Some(error.to_string());
                 return Ok(());
