@@ -19,14 +19,14 @@ pub(crate) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
     pub(crate) fault: Option<Fault>,
-    /// Whether floating-point numbers may be infinite or NaN.
-    pub(crate) any_number: bool,
+    /// Whether floating-point numbers may be infinite or NaN, and times be of any year.
+    pub(crate) any_value: bool,
 }
 
 impl<'a> Cursor<'a> {
     /// Reads `bytes` from `at`. Offsets in faults count from the start of `bytes`.
     pub(crate) fn new(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at, fault: None, any_number: false }
+        Self { bytes, at, fault: None, any_value: false }
     }
 
     pub(crate) fn at(&self) -> usize {

@@ -21,8 +21,9 @@ pub struct Limits {
     pub depth_max: usize,
     /// Most items of no width (nulls, empty records) in the arrays of one record.
     pub zero_width_items_max: usize,
-    /// Whether floating-point numbers may be infinite or NaN: results of queries may, and records that come in may not.
-    pub any_number: bool,
+    /// Whether floating-point numbers may be infinite or NaN, and times lie outside of the years 1 to 9999: in results of queries they may, in
+    /// records that come in not.
+    pub any_value: bool,
 }
 
 impl Default for Limits {
@@ -31,7 +32,7 @@ impl Default for Limits {
             record_bytes_max: RECORD_BYTES_MAX,
             depth_max: NESTING_DEPTH_MAX,
             zero_width_items_max: 65_536,
-            any_number: false,
+            any_value: false,
         }
     }
 }

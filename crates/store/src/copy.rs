@@ -19,9 +19,7 @@ pub(crate) const EPOCH_US: i64 = 946_684_800_000_000;
 pub(crate) const EPOCH_DAYS: i32 = 10_957;
 /// The first timestamp that PostgreSQL has, 4713-11-24 BC, in microseconds since 2000 (`MIN_TIMESTAMP`).
 const TIMESTAMP_MIN: i64 = -211_813_488_000_000_000;
-/// The end of PostgreSQL's timestamps, 294277-01-01, in microseconds since 2000 (`END_TIMESTAMP`).
-const TIMESTAMP_END: i64 = 9_223_371_331_200_000_000;
-/// The same for dates, in days since 2000.
+/// The first day that PostgreSQL has and the one after the last, in days since 2000.
 const DATE_MIN: i32 = -2_451_545;
 const DATE_END: i32 = 2_145_031_949;
 
@@ -128,10 +126,10 @@ impl<'a> Cells<'a> {
             Self::Numeric { values, scale, end } => put_numeric(out, values.value(row), scale, end)?,
             Self::Text(values) => put_bytes(out, values.value(row).as_bytes())?,
             Self::Bytes(values) => put_bytes(out, values.value(row))?,
-            Self::Timestamp(values) => put_i64(out, timestamp(values.value(row))?),
+            Self::Timestamp(values) => put_i64(out, timestamp(values.value(row))),
             Self::Date(values) => {
                 out.put_i32(4);
-                out.put_i32(date(values.value(row))?);
+                out.put_i32(date(values.value(row)));
             }
         }
         Ok(())
@@ -180,18 +178,18 @@ fn put_numeric(out: &mut BytesMut, unscaled: i128, scale: u8, end: u128) -> Resu
     Ok(())
 }
 
-/// PostgreSQL's timestamp for microseconds since 1970.
-fn timestamp(us: i64) -> Result<i64, String> {
-    us.checked_sub(EPOCH_US)
-        .filter(|us| (TIMESTAMP_MIN..TIMESTAMP_END).contains(us))
-        .ok_or_else(|| format!("the time {us} µs since 1970 lies outside of PostgreSQL's years 4713 BC to 294276"))
+/// PostgreSQL's timestamp for microseconds since 1970. A time before 4713 BC, where its timestamps begin, is `-infinity`.
+fn timestamp(us: i64) -> i64 {
+    us.checked_sub(EPOCH_US).filter(|us| *us >= TIMESTAMP_MIN).unwrap_or(i64::MIN)
 }
 
-/// PostgreSQL's date for days since 1970.
-fn date(days: i32) -> Result<i32, String> {
-    days.checked_sub(EPOCH_DAYS)
-        .filter(|days| (DATE_MIN..DATE_END).contains(days))
-        .ok_or_else(|| format!("the day {days} since 1970 lies outside of PostgreSQL's years 4713 BC to 5874897"))
+/// PostgreSQL's date for days since 1970; `-infinity` and `infinity` for one outside of its years 4713 BC to 5874897.
+fn date(days: i32) -> i32 {
+    match days.checked_sub(EPOCH_DAYS) {
+        Some(days) if days >= DATE_END => i32::MAX,
+        Some(days) if days >= DATE_MIN => days,
+        _ => i32::MIN,
+    }
 }
 
 /// Rows to copy: some columns, and for results the version that each row has.
@@ -264,15 +262,14 @@ mod tests {
     }
 
     #[test]
-    fn times_outside_of_postgresql_are_refused() {
-        for us in [i64::MIN, TIMESTAMP_MIN + EPOCH_US - 1] {
-            let array = TimestampMicrosecondArray::from(vec![0, us]);
-            assert_eq!(written(Cells::Timestamp(&array), 2).unwrap_err().row, 1, "{us}");
-        }
-        // The last microsecond that Arrow can hold is one that PostgreSQL has.
-        let array = TimestampMicrosecondArray::from(vec![TIMESTAMP_MIN + EPOCH_US, -1, i64::MAX]);
-        assert!(written(Cells::Timestamp(&array), 3).is_ok());
-        assert!(date(i32::MIN).is_err() && date(i32::MAX).is_err() && date(0).is_ok());
+    fn times_outside_of_postgresql_are_infinite() {
+        assert_eq!(timestamp(i64::MIN), i64::MIN);
+        assert_eq!(timestamp(TIMESTAMP_MIN + EPOCH_US - 1), i64::MIN);
+        assert_eq!(timestamp(TIMESTAMP_MIN + EPOCH_US), TIMESTAMP_MIN);
+        // The last microsecond that Arrow can hold is one that PostgreSQL has: its timestamps end with 294276 (`END_TIMESTAMP`).
+        assert!(timestamp(i64::MAX) < 9_223_371_331_200_000_000);
+        assert_eq!((date(i32::MIN), date(i32::MAX), date(EPOCH_DAYS)), (i32::MIN, i32::MAX, 0));
+        assert_eq!((date(DATE_MIN + EPOCH_DAYS - 1), date(DATE_END - 1 + EPOCH_DAYS)), (i32::MIN, DATE_END - 1));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) fn run(
     care: Care,
 ) -> Result<(), DecodeFailure> {
     let mut cursor = Cursor::new(value, HEADER_BYTES);
-    cursor.any_number = limits.any_number;
+    cursor.any_value = limits.any_value;
     let mut walk = None;
     for (index, action) in program.actions.iter().enumerate() {
         let done = match action {
@@ -116,7 +116,7 @@ fn one(read: &Read, column: &mut Column, cursor: &mut Cursor<'_>) -> Option<()> 
         Read::Int => column.push_int32(cursor.int()?),
         Read::Date => {
             let days = cursor.int()?;
-            column.push_int32(checked(values::check_date(days), cursor)?);
+            column.push_int32(if cursor.any_value { days } else { checked(values::check_date(days), cursor)? });
         }
         Read::IntToLong => column.push_int64(i64::from(cursor.int()?)),
         Read::Long => column.push_int64(cursor.long()?),
@@ -179,7 +179,7 @@ fn checked<T>(value: Result<T, values::Reason>, cursor: &mut Cursor<'_>) -> Opti
 
 #[inline]
 fn number(value: f64, cursor: &mut Cursor<'_>) -> Option<f64> {
-    if cursor.any_number { Some(value) } else { checked(values::check_number(value), cursor) }
+    if cursor.any_value { Some(value) } else { checked(values::check_number(value), cursor) }
 }
 
 #[inline]
@@ -191,7 +191,7 @@ fn timestamp(value: i64, from: Unit, to: Unit, cursor: &mut Cursor<'_>) -> Optio
     if from == Unit::Micros && to == Unit::Millis && micros % 1_000 != 0 {
         return cursor.invalid(format!("a timestamp of {micros} µs, which the stream's timestamp-millis can't hold"));
     }
-    checked(values::check_timestamp(micros), cursor)
+    if cursor.any_value { Some(micros) } else { checked(values::check_timestamp(micros), cursor) }
 }
 
 #[inline]

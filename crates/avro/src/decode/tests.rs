@@ -54,19 +54,30 @@ const MICROS: &str = r#"{"type":"long","logicalType":"timestamp-micros"}"#;
 const MILLIS: &str = r#"{"type":"long","logicalType":"timestamp-millis"}"#;
 
 #[test]
-fn results_may_hold_numbers_that_are_none() {
-    let schema = Schema::parse(r#"{"type":"record","name":"r","fields":[{"name":"a","type":"double"}]}"#).unwrap();
-    let mut value = vec![0, 0, 0, 0, 1];
-    value.extend_from_slice(&f64::NAN.to_le_bytes());
-    let mut values = BytesColumn::default();
-    values.push(Some(&value));
-    let decoded = |limits| {
-        let mut decoder = Decoder::new(&schema, None, limits).unwrap();
-        decoder.add_writer(1, &schema).unwrap();
-        decoder.decode(&values).rows.len()
+fn results_may_hold_numbers_that_are_none_and_times_of_any_year() {
+    let long = |value: i64| {
+        let mut out = Vec::new();
+        crate::put::long(value, &mut out);
+        out
     };
-    assert_eq!(decoded(Limits::default()), 0);
-    assert_eq!(decoded(Limits { any_number: true, ..Limits::default() }), 1);
+    for (avro, payload) in [
+        (r#""double""#, f64::NAN.to_le_bytes().to_vec()),
+        // The day after 9999-12-31, which stands for "for ever" in many systems.
+        (r#"{"type":"int","logicalType":"date"}"#, long(2_932_897)),
+        (r#"{"type":"long","logicalType":"timestamp-micros"}"#, long(i64::MIN)),
+    ] {
+        let text = format!(r#"{{"type":"record","name":"r","fields":[{{"name":"a","type":{avro}}}]}}"#);
+        let schema = Schema::parse(&text).unwrap();
+        let mut values = BytesColumn::default();
+        values.push(Some(&[vec![0, 0, 0, 0, 1], payload].concat()));
+        let decoded = |limits| {
+            let mut decoder = Decoder::new(&schema, None, limits).unwrap();
+            decoder.add_writer(1, &schema).unwrap();
+            decoder.decode(&values).rows.len()
+        };
+        assert_eq!(decoded(Limits::default()), 0, "{avro}");
+        assert_eq!(decoded(Limits { any_value: true, ..Limits::default() }), 1, "{avro}");
+    }
 }
 
 #[test]

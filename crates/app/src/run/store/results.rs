@@ -23,7 +23,7 @@ pub(crate) struct ResultReader {
 impl ResultReader {
     pub(crate) fn new(result: &ResultTopic) -> Result<Self> {
         let decoder = |schema: &avro::Schema| {
-            let limits = avro::Limits { any_number: true, ..avro::Limits::default() };
+            let limits = avro::Limits { any_value: true, ..avro::Limits::default() };
             Decoder::new(schema, None, limits)
                 .map_err(|error| Error::Internal(format!("result {}: {error}", result.topic)))
         };
