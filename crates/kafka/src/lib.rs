@@ -24,4 +24,4 @@ pub use error::{Error, Result};
 pub use member::GroupMember;
 pub use partitioner::partition_of;
 pub use reader::{Reader, ReaderOptions, Start};
-pub use writer::{Compression, Delivered, OutRecord, Report, Writer, WriterOptions};
+pub use writer::{Compression, Delivered, OutRecord, RECORD_BYTES_MAX, Report, Writer, WriterOptions};

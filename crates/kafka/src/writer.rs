@@ -30,6 +30,9 @@ pub enum Compression {
     Zstd,
 }
 
+/// Largest record that is written, headers included, in bytes. A topic takes so much only if its `max.message.bytes` says so.
+pub const RECORD_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
 /// Settings of a [`Writer`].
 #[derive(Debug, Clone)]
 pub struct WriterOptions {
@@ -192,7 +195,7 @@ impl Writer {
             ("queue.buffering.max.kbytes", &(options.queued_bytes_max / 1024).max(1024).to_string()),
             // Outages are waited for, so a record is never given up; a shutdown drops the writer.
             ("message.timeout.ms", "0"),
-            ("message.max.bytes", "33554432"),
+            ("message.max.bytes", &RECORD_BYTES_MAX.to_string()),
         ]);
         let producer = config
             .create_with_context(Reports::default())

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::run::generations::{Role, Run};
 use crate::run::sink::RecordSink;
 use crate::run::status::ShownRow;
-use crate::run::topics::value_subject;
+use crate::run::topics::{BYTES_MAX, value_subject};
 
 /// The result of a query in one generation.
 #[derive(Debug, Clone)]
@@ -72,6 +72,10 @@ impl ResultTopic {
     pub(crate) fn spec(&self, replication: i32, retention: &BTreeMap<String, String>) -> TopicSpec {
         let mut config = retention.clone();
         config.insert("cleanup.policy".to_owned(), "compact,delete".to_owned());
+        // Texts of many records, and a group's columns in key and value, come together in one.
+        let of_stream = config.get(BYTES_MAX).and_then(|bytes| bytes.parse().ok());
+        let bytes_max = of_stream.unwrap_or(0).max(kafka::RECORD_BYTES_MAX);
+        config.insert(BYTES_MAX.to_owned(), bytes_max.to_string());
         TopicSpec { name: self.topic.clone(), partitions: self.partitions, replication, config }
     }
 

@@ -7,7 +7,7 @@ use model::{Schemas, topics};
 
 use crate::error::{Error, Result};
 
-const BYTES_MAX: &str = "max.message.bytes";
+pub(crate) const BYTES_MAX: &str = "max.message.bytes";
 /// Kafka's default of `max.message.bytes`.
 const KAFKA_BYTES_MAX: u64 = 1_048_588;
 /// Room for the headers of a rejected record; its message is bounded.

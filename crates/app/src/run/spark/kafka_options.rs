@@ -11,6 +11,8 @@ pub(super) fn options(connection: &Connection, further: &BTreeMap<String, String
     let mut options = BTreeMap::new();
     let mut set = |key: &str, value: String| options.insert(format!("kafka.{key}"), value);
     set("bootstrap.servers", connection.brokers.clone());
+    // Java's client refuses more than a megabyte by default, which the result topics take.
+    set("max.request.size", kafka::RECORD_BYTES_MAX.to_string());
     let property = |key: &str| connection.properties.get(key);
     if let Some(protocol) = property("security.protocol") {
         set("security.protocol", protocol.to_uppercase());
@@ -58,6 +60,7 @@ mod tests {
         let further = BTreeMap::from([("ssl.truststore.location".to_owned(), "/spark/ca.pem".to_owned())]);
         let options = options(&connection, &further);
         assert_eq!(options["kafka.bootstrap.servers"], "kafka:9092");
+        assert_eq!(options["kafka.max.request.size"], "33554432");
         assert_eq!(options["kafka.security.protocol"], "SASL_SSL");
         assert_eq!(
             options["kafka.sasl.jaas.config"],
