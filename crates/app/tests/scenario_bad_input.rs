@@ -97,6 +97,9 @@ fn bad_records(client: &Client) -> Vec<(Option<Vec<u8>>, Option<&'static str>)> 
     let mut unknown = Vec::new();
     avro::wire::write_header(UNKNOWN_ID, &mut unknown);
     unknown.extend_from_slice(&sound[5..]);
+    // Greater than an id can be, which are Java's `int`.
+    let mut impossible = unknown.clone();
+    impossible[1..5].copy_from_slice(&u32::MAX.to_be_bytes());
     let mut alien = Vec::new();
     avro::wire::write_header(client.id, &mut alien);
     alien.extend_from_slice(&[0xff; 40]);
@@ -128,6 +131,7 @@ fn bad_records(client: &Client) -> Vec<(Option<Vec<u8>>, Option<&'static str>)> 
         (Some(trailing), Some("decode")),
         (Some(customer([0xff, 0xfe])), Some("decode")),
         (Some(unknown), Some("unknown_schema")),
+        (Some(impossible), Some("unknown_schema")),
         (Some(good("o3")), None),
         (Some(customer([b'c', 0])), Some("invalid_value")),
         (Some(with_price_of_bytes(client, "precise", 6)), Some("invalid_value")),

@@ -13,6 +13,14 @@ pub enum SchemaError {
         /// The id asked for.
         id: u32,
     },
+    /// The registry has a schema with this id that no records of a stream can be read with.
+    #[error("the schema with id {id} can't be used: {reason}")]
+    Unusable {
+        /// The id.
+        id: u32,
+        /// Why not.
+        reason: String,
+    },
     /// The registry refused a schema: it is invalid, or incompatible with earlier versions.
     #[error("the schema registry refused the schema for subject {subject}: {reason}")]
     Refused {
@@ -32,14 +40,14 @@ pub enum SchemaError {
 impl Classified for SchemaError {
     fn domain(&self) -> Domain {
         match self {
-            Self::Unknown { .. } | Self::Refused { .. } => Domain::User,
+            Self::Unknown { .. } | Self::Unusable { .. } | Self::Refused { .. } => Domain::User,
             Self::Unavailable { .. } => Domain::External,
         }
     }
 
     fn retry(&self) -> Retry {
         match self {
-            Self::Unknown { .. } | Self::Refused { .. } => Retry::Never,
+            Self::Unknown { .. } | Self::Unusable { .. } | Self::Refused { .. } => Retry::Never,
             Self::Unavailable { .. } => Retry::Backoff,
         }
     }
@@ -50,7 +58,7 @@ pub trait Schemas: Send + Sync + std::fmt::Debug {
     /// The text of the schema with this id.
     ///
     /// # Errors
-    /// `Unknown` when the registry says so, `Unavailable` when it can't be asked.
+    /// `Unknown` when the registry says so, `Unusable` when it isn't Avro, `Unavailable` when the registry can't be asked.
     fn by_id(&self, id: u32) -> Result<Arc<str>, SchemaError>;
 
     /// As [`by_id`](Self::by_id), for who has other things to do meanwhile: if the registry doesn't answer at once it is `Unavailable`, and its

@@ -138,6 +138,19 @@ fn what_is_no_registrys_answer_is_an_outage_and_never_an_unknown_id() {
     }
     let server = fixed("404 Not Found", r#"{"error_code":40403,"message":"Schema 1 not found"}"#);
     assert_eq!(blocking(&server.url).by_id(1), Err(SchemaError::Unknown { id: 1 }));
+    // Ids are Java's `int`; for a path with more a registry has no error code of its own.
+    let server = fixed("404 Not Found", r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#);
+    assert_eq!(blocking(&server.url).by_id(1 << 31), Err(SchemaError::Unknown { id: 1 << 31 }));
+}
+
+#[test]
+fn a_schema_that_is_not_avro_is_no_outage() {
+    let server = fixed("200 OK", r#"{"schemaType":"PROTOBUF","schema":"syntax = \"proto3\";"}"#);
+    let outcome = blocking(&server.url).by_id(1);
+    assert!(
+        matches!(&outcome, Err(SchemaError::Unusable { id: 1, reason }) if reason.contains("PROTOBUF, not Avro")),
+        "{outcome:?}"
+    );
 }
 
 #[test]

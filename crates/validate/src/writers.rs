@@ -69,10 +69,10 @@ impl Writers {
         }
     }
 
-    /// Lets ids go that were given up, when they are many: somebody makes them up.
+    /// Lets ids go that were asked for and given up, when they are many: somebody makes them up.
     fn forget(&mut self, now_us: i64, grace: Duration) {
         if self.unknown.len() > UNKNOWN_MAX {
-            self.unknown.retain(|_, unknown| unknown.is_in_grace(now_us, grace));
+            self.unknown.retain(|_, unknown| unknown.asked_us.is_none() || unknown.is_in_grace(now_us, grace));
         }
     }
 
@@ -95,6 +95,11 @@ impl Writers {
             Ok(text) => {
                 self.unknown.remove(&id);
                 add(decoder, id, &text);
+                Ok(())
+            }
+            Err(model::SchemaError::Unusable { reason, .. }) => {
+                self.unknown.remove(&id);
+                decoder.refuse_writer(id, &reason);
                 Ok(())
             }
             Err(model::SchemaError::Unknown { .. }) => {
@@ -127,6 +132,7 @@ pub(crate) fn prepare_own(block: &RecordBlock, decoder: &mut Decoder, schemas: &
     for id in decoder.missing(&block.values) {
         match schemas.by_id(id) {
             Ok(text) => add(decoder, id, &text),
+            Err(model::SchemaError::Unusable { reason, .. }) => decoder.refuse_writer(id, &reason),
             Err(model::SchemaError::Unknown { .. }) => {}
             Err(error) => return Err(error.into()),
         }

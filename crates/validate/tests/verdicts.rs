@@ -14,6 +14,7 @@ const SCHEMA: &str = r#"{"type":"record","name":"payment","fields":[
     {"name":"amount","type":["null",{"type":"bytes","logicalType":"decimal","precision":10,"scale":2}]},
     {"name":"at","type":{"type":"long","logicalType":"timestamp-micros"}}]}"#;
 const OWN_ID: u32 = 7;
+const PROTOBUF_ID: u32 = 77;
 const SECOND: i64 = 1_000_000;
 
 /// A registry whose content and health a test sets.
@@ -30,6 +31,9 @@ impl Schemas for TestSchemas {
             return Err(SchemaError::Unavailable { reason: "down".into() });
         }
         *self.asked.lock().unwrap() += 1;
+        if id == PROTOBUF_ID {
+            return Err(SchemaError::Unusable { id, reason: "it is PROTOBUF, not Avro".into() });
+        }
         let texts = self.texts.lock().unwrap();
         texts.get(&id).map(|text| text.as_str().into()).ok_or(SchemaError::Unknown { id })
     }
@@ -210,6 +214,13 @@ fn under(id: u32) -> Vec<u8> {
     let mut bytes = value("a", "1.00", SECOND);
     bytes[1..5].copy_from_slice(&id.to_be_bytes());
     bytes
+}
+
+#[test]
+fn a_record_under_a_schema_that_is_not_avro_is_rejected() {
+    let block = block(&[value("b", "1.00", SECOND), under(PROTOBUF_ID)], 0);
+    let verdicts = fresh().validate(&block, NOW, &TestSchemas::default()).unwrap();
+    assert_eq!(reasons(&verdicts), ["accepted", "incompatible_schema"]);
 }
 
 #[test]

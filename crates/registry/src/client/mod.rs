@@ -45,6 +45,12 @@ pub enum ClientError {
         /// The registry's words.
         message: String,
     },
+    /// The registry has it, but it is no Avro schema.
+    #[error("the schema is {kind}, not Avro")]
+    NotAvro {
+        /// Confluent's word for what it is, such as PROTOBUF.
+        kind: String,
+    },
     /// No answer of a registry: it can't be reached, is failing, or something else answers.
     #[error("the schema registry at {url} is unavailable: {reason}")]
     Unavailable {
@@ -76,6 +82,7 @@ impl ClientError {
     pub(crate) fn for_id(self, id: u32) -> SchemaError {
         match self {
             Self::Unknown { code: 40403, .. } => SchemaError::Unknown { id },
+            Self::NotAvro { kind } => SchemaError::Unusable { id, reason: format!("it is {kind}, not Avro") },
             other => SchemaError::Unavailable { reason: other.to_string() },
         }
     }
@@ -193,10 +200,14 @@ impl Client {
     /// The text of the schema with an id, with its references written out. Cached.
     ///
     /// # Errors
-    /// `Unknown` with code 40403 when the registry has no such id.
+    /// `Unknown` with code 40403 when the registry has no such id, `NotAvro` when it is of another kind.
     pub async fn by_id(&self, id: u32) -> Result<Arc<str>, ClientError> {
         if let Some(text) = self.cached(id) {
             return Ok(text);
+        }
+        if i32::try_from(id).is_err() {
+            // Ids are Java's `int`: a registry takes a greater one for a path that it doesn't have.
+            return Err(ClientError::Unknown { code: 40403, message: format!("Schema {id} not found") });
         }
         let path = ["schemas", "ids", &id.to_string()];
         let mut answer: ById = self.ask(self.request(Method::GET, &path, &[])?).await?;
@@ -204,10 +215,7 @@ impl Client {
             answer = self.ask(self.request(Method::GET, &path, &[("format", "resolved")])?).await?;
         }
         if let Some(kind) = answer.schema_type.filter(|kind| kind != "AVRO") {
-            return Err(ClientError::Refused {
-                code: 42201,
-                message: format!("the schema with id {id} is {kind}, not Avro"),
-            });
+            return Err(ClientError::NotAvro { kind });
         }
         let text: Arc<str> = answer.schema.into();
         lock(&self.by_id).insert(id, Arc::clone(&text));
