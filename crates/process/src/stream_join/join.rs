@@ -231,15 +231,14 @@ impl StreamJoin {
             if self.kind == JoinKind::Left && alone > 0 {
                 let not_there = BooleanArray::new(!there.values(), None);
                 let rows = crate::rows::keep(&self.left.rows(batch, source)?, &not_there)?;
-                self.left.keep_alone(&rows, self.next_number.., &self.codec)?;
-                self.next_number += alone as u64;
+                self.left.keep_alone(&rows, numbers(self.next_number, &not_there), &self.codec)?;
             } else {
                 metrics.rows_unmatched += alone as u64;
             }
-            self.take(&rows, true, &mut pairs);
+            self.take(&rows, &there, true, &mut pairs);
         }
-        if let Some((rows, _)) = right {
-            self.take(&rows, false, &mut pairs);
+        if let Some((rows, there)) = right {
+            self.take(&rows, &there, false, &mut pairs);
         }
         self.joined(&pairs)
     }
@@ -268,8 +267,10 @@ impl StreamJoin {
         if bytes > bytes_max { Err(Cause::StateFull { bytes, bytes_max }) } else { Ok(()) }
     }
 
-    /// Keeps rows of one side and finds their partners.
-    fn take(&mut self, rows: &Rows, is_left: bool, pairs: &mut Pairs) {
+    /// Keeps rows of one side, which are those that are there in its batch, and finds their partners.
+    fn take(&mut self, rows: &Rows, there: &BooleanArray, is_left: bool, pairs: &mut Pairs) {
+        let first_number = self.next_number;
+        self.next_number += there.len() as u64;
         if rows.batch.num_rows() == 0 {
             return;
         }
@@ -280,7 +281,7 @@ impl StreamJoin {
             (&mut self.right.side, &mut self.left.side)
         };
         let batch = own.keep_batch(&rows.batch);
-        for (row, time_us) in (0_u32..).zip(&rows.times_us) {
+        for ((row, time_us), number) in (0_u32..).zip(&rows.times_us).zip(numbers(first_number, there)) {
             let key = rows.keys.get(row as usize).unwrap_or_default();
             // Partners have the same key.
             self.in_parts.cross_out(key);
@@ -293,9 +294,8 @@ impl StreamJoin {
                 other.mark_matched(*partner);
             }
             let hash = rows.keys.hashes.get(row as usize).copied().unwrap_or(0);
-            let kept = Kept { time_us: *time_us, number: self.next_number, at, is_matched: !partners.is_empty() };
+            let kept = Kept { time_us: *time_us, number, at, is_matched: !partners.is_empty() };
             own.insert(hash, key, kept);
-            self.next_number += 1;
         }
         own.drop_if_unused(batch);
     }
@@ -370,6 +370,11 @@ impl StreamJoin {
         let cold = self.cold.as_ref().map_or(0, |cold| cold.keys.memory_bytes());
         self.left.side.bytes() + self.right.side.bytes() + self.in_parts.bytes() + cold
     }
+}
+
+/// The numbers in the order of arrival of the rows of a batch that a mask tells: their places in it decide, however a batch is cut.
+fn numbers(first: u64, mask: &BooleanArray) -> impl Iterator<Item = u64> {
+    mask.values().set_indices().map(move |row| first + row as u64)
 }
 
 /// The columns of rows out of the kept batches; NULL where there is no row.
