@@ -34,8 +34,9 @@ use others::Others;
 use partition::{Partition, Waiting};
 pub(crate) use write::write;
 
-/// Blocks waiting for validation before their partition is paused, in records.
+/// Blocks waiting for validation before their partition is paused, in records and in bytes.
 const QUEUED_RECORDS_MAX: usize = 4 * model::limits::BATCH_RECORDS_MAX;
+const QUEUED_BYTES_MAX: usize = 2 * model::limits::BATCH_BYTES_MAX;
 /// How long a batch is waited for.
 const POLL: Duration = Duration::from_millis(20);
 /// Least time between two progress records of a partition.
@@ -82,8 +83,6 @@ struct Session<'a> {
     /// Progress records published in this epoch.
     progress_count: u64,
     ends_asked_at: Duration,
-    /// When progress was last noted.
-    published_at: Duration,
     headers: RejectHeaders,
 }
 
@@ -146,7 +145,6 @@ impl<'a> Session<'a> {
             others: Others::default(),
             progress_count: 0,
             ends_asked_at: Duration::ZERO,
-            published_at: Duration::ZERO,
             headers: RejectHeaders::default(),
         })
     }
@@ -255,7 +253,7 @@ impl<'a> Session<'a> {
             partition.read_to = block.next_offset().unwrap_or(partition.read_to);
             partition.last_record_at = clock.elapsed();
             partition.queue.push_back(block);
-            if !partition.is_paused && partition.queued() > QUEUED_RECORDS_MAX {
+            if !partition.is_paused && partition.is_full(QUEUED_RECORDS_MAX, QUEUED_BYTES_MAX) {
                 self.reader.pause(std::slice::from_ref(&partition.raw))?;
                 partition.is_paused = true;
             }
@@ -322,7 +320,9 @@ impl<'a> Session<'a> {
                 tracing::debug!(stage = %self.stage.name, %error, "waiting");
                 if matches!(error, validate::Error::SchemaGrace { .. }) {
                     let now_us = context.clock.now_us();
-                    partition.queue.iter().for_each(|block| partition.validator.expect(block, now_us));
+                    let fresh = partition.queue.iter().skip(partition.expected);
+                    fresh.for_each(|block| partition.validator.expect(block, now_us));
+                    partition.expected = partition.queue.len();
                 }
                 partition.waits_until = context.clock.elapsed() + ASK_AGAIN;
                 partition.trouble = Some(error.to_string());
@@ -340,7 +340,8 @@ impl<'a> Session<'a> {
         write(&self.writer, &self.stage.topics, block, &verdicts, &mut self.headers)?;
         partition.probe_timestamp_ms = block.timestamps_ms.first().copied();
         partition.queue.pop_front();
-        if partition.is_paused && partition.queued() < QUEUED_RECORDS_MAX / 2 {
+        partition.expected = partition.expected.saturating_sub(1);
+        if partition.is_paused && !partition.is_full(QUEUED_RECORDS_MAX / 2, QUEUED_BYTES_MAX / 2) {
             self.reader.resume(std::slice::from_ref(&partition.raw))?;
             partition.is_paused = false;
         }
@@ -411,18 +412,19 @@ impl<'a> Session<'a> {
     /// Publishes progress, a few times a second, once the records that it counts are acknowledged; validation goes on meanwhile.
     fn publish_progress(&mut self, share: &Share) -> Result<()> {
         self.take_acknowledged()?;
-        let now = self.stage.context.clock.elapsed();
-        let is_due = now.saturating_sub(self.published_at) >= PROGRESS_EVERY;
-        if is_due && self.partitions.iter().all(|partition| partition.waiting.is_none()) {
-            self.published_at = now;
-            self.note_progress();
-        }
+        self.note_progress();
         self.publish_acknowledged(share)
     }
 
-    /// Notes the progress of the partitions in which something has changed.
+    /// Notes the progress of the partitions in which something has changed, and of which what was noted before is published: one whose outputs
+    /// aren't acknowledged holds no other up.
     fn note_progress(&mut self) {
+        let now = self.stage.context.clock.elapsed();
         for partition in &mut self.partitions {
+            if partition.waiting.is_some() || now.saturating_sub(partition.noted_at) < PROGRESS_EVERY {
+                continue;
+            }
+            partition.noted_at = now;
             let mut progress = partition.validator.progress();
             progress.raw_topic_id = Some(self.raw.id.clone());
             // Repeated now and then, so that the end of the topic tells of all partitions.

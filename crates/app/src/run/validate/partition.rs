@@ -20,6 +20,8 @@ pub(super) struct Partition {
     pub(super) raw: TopicPartition,
     pub(super) validator: PartitionValidator,
     pub(super) queue: VecDeque<RecordBlock>,
+    /// How many blocks of the queue the validator was told to expect.
+    pub(super) expected: usize,
     pub(super) is_paused: bool,
     /// Offset after the last record read.
     pub(super) read_to: i64,
@@ -31,6 +33,8 @@ pub(super) struct Partition {
     pub(super) published_as: Option<u64>,
     /// Progress that waits for what it counts to be acknowledged.
     pub(super) waiting: Option<Waiting>,
+    /// When progress was last noted.
+    pub(super) noted_at: Duration,
     pub(super) acknowledged: Acknowledged,
     /// Kafka timestamp of a record validated since the last progress, for the latency probe.
     pub(super) probe_timestamp_ms: Option<i64>,
@@ -109,6 +113,7 @@ impl Partition {
             raw,
             validator,
             queue: VecDeque::new(),
+            expected: 0,
             is_paused: false,
             read_to: progress.raw_offset,
             end: range.1,
@@ -116,6 +121,7 @@ impl Partition {
             published: progress,
             published_as: None,
             waiting: None,
+            noted_at: Duration::ZERO,
             acknowledged: Acknowledged { validated: validated_end, rejected: rejected_end },
             probe_timestamp_ms: None,
             waits_until: Duration::ZERO,
@@ -128,9 +134,16 @@ impl Partition {
         self.queue.iter().map(RecordBlock::len).sum()
     }
 
+    /// Whether so much waits that nothing more should be read: these records or these bytes.
+    pub(super) fn is_full(&self, records_max: usize, bytes_max: usize) -> bool {
+        self.queued() > records_max || self.queue.iter().map(RecordBlock::byte_len).sum::<usize>() > bytes_max
+    }
+
     /// Its time, and whether records wait to be read.
     pub(super) fn time(&self) -> PartitionTime {
-        let has_backlog = !self.queue.is_empty() || self.read_to < self.end;
+        // One that can't tell its time yet, since it waits for a schema or the disk, holds nobody until it can.
+        let is_stuck = self.trouble.is_some() && self.validator.watermark_us().is_none();
+        let has_backlog = !is_stuck && (!self.queue.is_empty() || self.read_to < self.end);
         PartitionTime { watermark_us: self.validator.watermark_us(), has_backlog }
     }
 }
