@@ -16,6 +16,17 @@ use crate::tls::{MakeRustls, TlsSettings, Verify};
 const SESSION: &str = "SET TIME ZONE 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'iso_8601'; \
      SET bytea_output = 'hex'; SET extra_float_digits = 1; SET client_encoding = 'UTF8'; SET standard_conforming_strings = on";
 
+/// Gives up what a server that hangs doesn't answer: it takes connections, and whoever waits would wait for ever.
+///
+/// # Errors
+/// `Unavailable` once the limit has passed; else those of what is waited for.
+pub(crate) async fn within<T>(limit: Duration, doing: &str, answer: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+        let message = format!("the server didn't answer within {} s", limit.as_secs_f64());
+        Err(Error::Unavailable { doing: doing.to_owned(), message })
+    })
+}
+
 /// Makes sessions with one PostgreSQL database.
 #[derive(Clone)]
 pub(crate) struct Connector {
@@ -58,6 +69,13 @@ impl Connector {
         Ok(Self { config, tls: tls.connector()? })
     }
 
+    /// How long a session may take to begin: the time for a connection to each host, and as much for what the server says then.
+    fn session_limit(&self) -> Duration {
+        let hosts = self.config.get_hosts().len().max(self.config.get_hostaddrs().len()).max(1);
+        let connect = self.config.get_connect_timeout().copied().unwrap_or_default();
+        connect.saturating_mul(2 * u32::try_from(hosts).unwrap_or(u32::MAX))
+    }
+
     /// The database's name, or the user's if the URL has none, as PostgreSQL does.
     pub(crate) fn database(&self) -> &str {
         self.config.get_dbname().or(self.config.get_user()).unwrap_or("postgres")
@@ -67,11 +85,16 @@ impl Connector {
     pub(crate) async fn session(&self, application_name: &str) -> Result<(Client, JoinHandle<()>)> {
         let mut config = self.config.clone();
         config.application_name(application_name);
-        self.open(&config).await.map_err(|error| Error::postgres("connecting", &error))
+        let opened = async { self.open(&config).await.map_err(|error| Error::postgres("connecting", &error)) };
+        within(self.session_limit(), "connecting", opened).await
     }
 
     /// A new session that tells `heard` of each notification, and when it ends.
     pub(crate) async fn listening_session(&self, application_name: &str, heard: Arc<Notify>) -> Result<Client> {
+        within(self.session_limit(), "connecting", self.listening(application_name, heard)).await
+    }
+
+    async fn listening(&self, application_name: &str, heard: Arc<Notify>) -> Result<Client> {
         let failed = |error: tokio_postgres::Error| Error::postgres("connecting", &error);
         let mut config = self.config.clone();
         config.application_name(application_name);
@@ -128,6 +151,7 @@ impl Connector {
         deadpool_postgres::Pool::builder(manager)
             .max_size(size)
             .wait_timeout(Some(wait))
+            .create_timeout(Some(self.session_limit()))
             .runtime(deadpool_postgres::Runtime::Tokio1)
             .build()
             .map_err(|error| Error::Settings { message: error.to_string() })
@@ -231,6 +255,19 @@ mod tests {
             let error = Connector::new(url, "test", Duration::from_secs(1)).unwrap_err();
             assert_eq!(error.domain(), Domain::User, "{url}: {error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_connections_and_says_nothing_is_given_up() {
+        let hanging = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("postgres://u@{}/d?sslmode=disable", hanging.local_addr().unwrap());
+        let connector = Connector::new(&url, "test", Duration::from_millis(100)).unwrap();
+        let error = connector.session("test").await.unwrap_err();
+        assert!(error.to_string().contains("didn't answer"), "{error}");
+        let error = connector.listening_session("test", Arc::default()).await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+        let pool = connector.pool(1, Duration::from_secs(60)).unwrap();
+        assert!(matches!(pool.get().await, Err(deadpool_postgres::PoolError::Timeout(_))));
     }
 
     #[test]

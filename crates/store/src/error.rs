@@ -232,11 +232,7 @@ impl Error {
         let code = db.code();
         let message = server_message(db);
         let class = code.code().get(..2).unwrap_or_default();
-        if *code == SqlState::INSUFFICIENT_PRIVILEGE
-            || *code == SqlState::UNDEFINED_DATABASE
-            || *code == SqlState::READ_ONLY_SQL_TRANSACTION
-            || class == "28"
-        {
+        if *code == SqlState::INSUFFICIENT_PRIVILEGE || *code == SqlState::UNDEFINED_DATABASE || class == "28" {
             return Self::Permission { doing, message };
         }
         if *code == SqlState::UNDEFINED_TABLE
@@ -251,8 +247,31 @@ impl Error {
                 difference: format!("{message} (while {doing}; it was changed or dropped by another session)"),
             };
         }
-        // 08: connection; 57P: shutdown, starting; 53300: no connection left.
-        if class == "08" || code.code().starts_with("57P") || *code == SqlState::TOO_MANY_CONNECTIONS {
+        // 23: a constraint, P0: a trigger. Neither is ours.
+        if matches!(class, "23" | "P0") {
+            return Self::TableDiffers {
+                table: db.table().unwrap_or(&doing).to_owned(),
+                difference: format!(
+                    "{message} (while {doing}); a constraint or trigger that isn't ours refuses rows: drop it, and what is in Kafka \
+                     is stored then"
+                ),
+            };
+        }
+        if *code == SqlState::PROGRAM_LIMIT_EXCEEDED {
+            return Self::TableDiffers {
+                table: db.table().unwrap_or(&doing).to_owned(),
+                difference: format!(
+                    "{message} (while {doing}); the columns that tell its rows apart, such as those of GROUP BY, can have some 2,700 bytes \
+                     together: shorten long texts in the query, as with substring(text, 1, 200)"
+                ),
+            };
+        }
+        // 08: connection; 57P: shutdown, starting; 53300: no connection left; 25006: a standby, until it is made the primary or another is.
+        if class == "08"
+            || code.code().starts_with("57P")
+            || *code == SqlState::TOO_MANY_CONNECTIONS
+            || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+        {
             return Self::Unavailable { doing, message };
         }
         // 40: serialization failure, deadlock; 53: disk full, out of memory; 55: locks; 57014: cancelled; 58: I/O errors.

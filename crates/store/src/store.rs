@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{Pool, PoolError};
+use deadpool_postgres::{Pool, PoolError, TimeoutType};
 use model::{Epoch, TopicId, TopicPartition};
 
 use crate::connect::Connector;
@@ -113,6 +113,10 @@ impl Store {
     pub async fn client(&self) -> Result<deadpool_postgres::Client> {
         self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => Error::postgres("connecting", &error),
+            PoolError::Timeout(TimeoutType::Create) => Error::Unavailable {
+                doing: "connecting".into(),
+                message: "the server takes connections and doesn't answer".into(),
+            },
             other => Error::Unavailable {
                 doing: "waiting for a free connection of the pool".into(),
                 message: other.to_string(),
@@ -142,6 +146,18 @@ impl Store {
         migrate::migrate(&mut client).await
     }
 
+    /// Whether `owner` has stored rows of a topic whose table is gone. Made anew, it would lack them.
+    ///
+    /// # Errors
+    /// `Specification` for names that can't be; else as any statement.
+    pub async fn has_lost_table(&self, owner: &str, topic: &str, spec: &TableSpec) -> Result<bool> {
+        let path = Table::new(spec)?.path();
+        let query = "SELECT to_regclass($1) IS NULL AND EXISTS \
+             (SELECT FROM ops.positions WHERE owner = $2 AND topic = $3 AND next_offset > 0)";
+        let row = self.client().await?.query_one(query, &[&path, &owner, &topic]).await;
+        Ok(row.map_err(|error| Error::postgres(format!("looking for table {path}"), &error))?.get(0))
+    }
+
     /// Makes the table of a result with its indexes, comments and view, or adds the columns that are new. A view that shows another
     /// table stays as it is: see [`Store::show_in_view`].
     ///
@@ -160,12 +176,14 @@ impl Store {
     /// Who may read the view may read it afterwards, too.
     ///
     /// # Errors
-    /// `TableDiffers` when the view's columns change in a way that other objects which need it don't allow.
+    /// `TableDiffers` when the view's columns change in a way that other objects which need it don't allow; `TryLater` while somebody reads it.
     pub async fn show_in_view(&self, spec: &TableSpec) -> Result<()> {
         let table = Table::new(spec)?;
         let mut client = self.client().await?;
         let doing = |error| Error::postgres(format!("preparing view {}", table.view), &error);
         let transaction = client.transaction().await.map_err(doing)?;
+        // A reader's long transaction mustn't hold up who stores, nor all readers that come after us.
+        transaction.batch_execute("SET LOCAL lock_timeout = '2s'").await.map_err(doing)?;
         migrate::lock_ddl(&*transaction).await?;
         ensure::view(&*transaction, &table, self.reader_role.as_ref()).await?;
         generations::shown(&*transaction, &spec.view, spec.generation).await?;

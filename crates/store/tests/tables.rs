@@ -152,15 +152,16 @@ async fn every_type_keeps_its_edges() {
 #[tokio::test]
 async fn a_value_that_cannot_be_stored_names_its_place_and_stores_nothing() {
     let database = Database::new().await;
-    let table = table("values", &[("id", DataType::Int64), ("note", DataType::Utf8), ("moment", utc())], &["id"]);
+    let money = DataType::Decimal128(3, 1);
+    let table = table("values", &[("id", DataType::Int64), ("note", DataType::Utf8), ("money", money)], &["id"]);
     database.store.ensure_table(&table).await.unwrap();
-    for (note, moment, expected) in [("a\0b", 0, "note"), ("fine", i64::MIN, "moment")] {
+    for (note, money, expected) in [("a\0b", 0, "note"), ("fine", 1_000, "money")] {
         let mut writer =
             database.store.open_writer("store", &[claim("t", 0)], std::slice::from_ref(&table)).await.unwrap();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(Int64Array::from(vec![1, 2])),
             Arc::new(StringArray::from(vec!["ok", note])),
-            Arc::new(TimestampMicrosecondArray::from(vec![0, moment]).with_timezone("UTC")),
+            Arc::new(Decimal128Array::from(vec![0, money]).with_precision_and_scale(3, 1).unwrap()),
         ];
         let rows = RecordBatch::try_new(Arc::clone(&table.schema), columns).unwrap();
         let error =
@@ -257,6 +258,12 @@ async fn a_new_generation_takes_the_view_over_at_once() {
     let rights = "SELECT acl::text FROM pg_class, unnest(relacl) AS acl WHERE oid = 'bi.spend'::regclass ORDER BY 1";
     let granted = database.lines(rights).await;
     assert_eq!(granted.len(), 3, "{granted:?}");
+    // Somebody's long transaction holds up the swap, and nobody who stores.
+    let reader = database.store.client().await.unwrap();
+    reader.batch_execute("BEGIN; SELECT count(*) FROM bi.spend").await.unwrap();
+    let busy = database.store.show_in_view(&two).await.unwrap_err();
+    assert!(matches!(busy, Error::TryLater { .. }), "{busy}");
+    reader.batch_execute("COMMIT").await.unwrap();
     database.store.show_in_view(&two).await.unwrap();
     assert_eq!(database.lines("SELECT category, total FROM bi.spend").await, ["food 1.50"]);
     assert_eq!(database.lines(rights).await, granted, "rights survive the swap");
@@ -270,6 +277,79 @@ async fn a_new_generation_takes_the_view_over_at_once() {
     database.store.show_in_view(&two).await.unwrap();
     database.store.note_generations(&notes).await.unwrap();
     assert_eq!(database.lines(states).await, noted);
+    database.close().await;
+}
+
+#[tokio::test]
+async fn times_that_postgresql_does_not_have_are_infinite() {
+    let database = Database::new().await;
+    let moments = TimestampMicrosecondArray::from(vec![i64::MIN, i64::MAX]).with_timezone("UTC");
+    let columns: [(&str, ArrayRef); 3] = [
+        ("id", Arc::new(Int64Array::from_iter_values(0..2))),
+        ("moment", Arc::new(moments)),
+        ("day", Arc::new(Date32Array::from(vec![i32::MIN, i32::MAX]))),
+    ];
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    let table = spec("wild", rows.schema(), &["id"]);
+    database.store.ensure_table(&table).await.unwrap();
+    let mut writer = database.store.open_writer("store", &[claim("t", 0)], &[table]).await.unwrap();
+    writer.apply(batch("wild", rows, vec![version(1, true); 2], vec![step("t", 0, 0, 2)])).await.unwrap();
+    let stored = database.lines("SELECT moment, day FROM bi.wild ORDER BY id").await;
+    assert_eq!(stored, ["-infinity -infinity", "294247-01-10 04:00:54.775807+00 infinity"]);
+    database.close().await;
+}
+
+#[tokio::test]
+async fn somebody_elses_constraint_is_named() {
+    let database = Database::new().await;
+    let spec = table("spend", &[("a", DataType::Int64)], &["a"]);
+    database.store.ensure_table(&spec).await.unwrap();
+    database.execute("ALTER TABLE results.spend ADD CONSTRAINT a_is_small CHECK (a < 10)").await;
+    let mut writer = database.store.open_writer("store", &[claim("t", 0)], std::slice::from_ref(&spec)).await.unwrap();
+    let rows = RecordBatch::try_new(Arc::clone(&spec.schema), vec![Arc::new(Int64Array::from(vec![20]))]).unwrap();
+    let refused =
+        writer.apply(batch("spend", rows, vec![version(1, false)], vec![step("t", 0, 0, 1)])).await.unwrap_err();
+    assert!(matches!(refused, Error::TableDiffers { .. }), "{refused}");
+    assert!(refused.to_string().contains("a_is_small"), "{refused}");
+    database.close().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_too_long_for_an_index_is_the_querys_fault() {
+    let database = Database::new().await;
+    let spec = table("spend", &[("a", DataType::Utf8)], &["a"]);
+    database.store.ensure_table(&spec).await.unwrap();
+    let mut writer = database.store.open_writer("store", &[claim("t", 0)], std::slice::from_ref(&spec)).await.unwrap();
+    // Bytes that compress badly.
+    let mut state = 1_u64;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'!' + (state >> 33) as u8 % 90)
+    };
+    let text: String = (0..10_000).map(|_| letter()).collect();
+    let rows = RecordBatch::try_new(Arc::clone(&spec.schema), vec![Arc::new(StringArray::from(vec![text]))]).unwrap();
+    let refused =
+        writer.apply(batch("spend", rows, vec![version(1, false)], vec![step("t", 0, 0, 1)])).await.unwrap_err();
+    assert_eq!(refused.domain(), Domain::User, "{refused}");
+    assert!(refused.to_string().contains("substring"), "{refused}");
+    database.close().await;
+}
+
+#[tokio::test]
+async fn a_table_that_was_dropped_is_missed_once_rows_were_stored_in_it() {
+    let database = Database::new().await;
+    let spec = table("spend", &[("a", DataType::Int64)], &["a"]);
+    let is_lost = || database.store.has_lost_table("store", "t", &spec);
+    assert!(!is_lost().await.unwrap(), "it is new");
+    database.store.ensure_table(&spec).await.unwrap();
+    let mut writer = database.store.open_writer("store", &[claim("t", 0)], std::slice::from_ref(&spec)).await.unwrap();
+    let rows = RecordBatch::try_new(Arc::clone(&spec.schema), vec![Arc::new(Int64Array::from(vec![20]))]).unwrap();
+    writer.apply(batch("spend", rows, vec![version(1, false)], vec![step("t", 0, 0, 1)])).await.unwrap();
+    assert!(!is_lost().await.unwrap());
+    database.execute("DROP TABLE results.spend CASCADE").await;
+    assert!(is_lost().await.unwrap());
+    database.execute("DELETE FROM ops.positions WHERE topic = 't'").await;
+    assert!(!is_lost().await.unwrap());
     database.close().await;
 }
 

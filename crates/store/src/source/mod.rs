@@ -17,7 +17,7 @@ use tokio_postgres::types::{Kind, Type};
 use tokio_postgres::{Client, Transaction};
 
 use crate::column::ColumnType;
-use crate::connect::Connector;
+use crate::connect::{Connector, within};
 use crate::error::{Error, Result};
 use crate::identifier::Identifier;
 use cells::{CellBuilder, Raw};
@@ -26,6 +26,9 @@ pub use listen::Listener;
 
 /// Waiting longer than this for a lock is an outage: the table is being altered.
 const LOCK_TIMEOUT: &str = "10s";
+/// How long a server may take for all rows, and for a look at the columns.
+const READ_LIMIT: Duration = Duration::from_secs(300);
+const CHECK_LIMIT: Duration = Duration::from_secs(30);
 
 /// Where rows come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,9 +86,12 @@ impl SourceTable {
     /// # Errors
     /// `Reference` names all that doesn't fit; else as any statement.
     pub async fn check(&self) -> Result<()> {
-        let mut client = self.session().await?;
-        let transaction = self.begin(&mut client).await?;
-        self.select(&transaction).await.map(drop)
+        let check = async {
+            let mut client = self.session().await?;
+            let transaction = self.begin(&mut client).await?;
+            self.select(&transaction).await.map(drop)
+        };
+        within(CHECK_LIMIT, &format!("looking at the reference table {}", self.name), check).await
     }
 
     /// Reads all rows, at most `bytes_max` of them in memory. `None` if the content's fingerprint is `known`: the server
@@ -94,6 +100,10 @@ impl SourceTable {
     /// # Errors
     /// `Reference` when the table, a column or a value doesn't fit, or it is too large; else as any statement.
     pub async fn read_changed(&self, known: Option<&str>, bytes_max: usize) -> Result<Option<SourceRows>> {
+        within(READ_LIMIT, &format!("reading the reference table {}", self.name), self.read(known, bytes_max)).await
+    }
+
+    async fn read(&self, known: Option<&str>, bytes_max: usize) -> Result<Option<SourceRows>> {
         let mut client = self.session().await?;
         let transaction = self.begin(&mut client).await?;
         let columns = self.select(&transaction).await?;

@@ -13,6 +13,7 @@ use crate::run::progress;
 pub(crate) struct BatchBuilder {
     batch: StoreBatch,
     records: usize,
+    bytes: usize,
     ends: BTreeMap<TopicPartition, i64>,
     /// The last progress of each partition; earlier ones in the same batch are of no interest.
     progress: BTreeMap<(String, i32), Progress>,
@@ -29,14 +30,15 @@ impl BatchBuilder {
         !self.batch.tables.is_empty() || !self.batch.rejected.is_empty()
     }
 
-    /// Records gathered.
-    pub(crate) fn records(&self) -> usize {
-        self.records
+    /// How many records more it should get, of `records_max` in all; none if it has many bytes.
+    pub(crate) fn room(&self, records_max: usize) -> usize {
+        if self.bytes >= model::limits::BATCH_BYTES_MAX { 0 } else { records_max.saturating_sub(self.records) }
     }
 
     /// Notes that a partition's position moves to the end of the block.
     pub(crate) fn moved(&mut self, block: &RecordBlock) {
         self.records += block.len();
+        self.bytes += block.byte_len();
         if let Some(next) = block.next_offset() {
             self.ends.insert(TopicPartition::new(block.topic.clone(), block.partition), next);
         }

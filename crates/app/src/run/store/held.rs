@@ -40,8 +40,8 @@ impl Held {
         self.trouble.clone().filter(|_| !self.blocks.is_empty())
     }
 
-    /// The blocks of one partition that waits, once it is time to ask again; it isn't held then.
-    pub(crate) fn take_due(&mut self, now: Duration) -> Option<(TopicPartition, VecDeque<RecordBlock>)> {
-        if now < self.ask_again_at { None } else { self.blocks.pop_first() }
+    /// What waits, once it is time to ask again; nothing is held then.
+    pub(crate) fn take_due(&mut self, now: Duration) -> BTreeMap<TopicPartition, VecDeque<RecordBlock>> {
+        if now < self.ask_again_at { BTreeMap::new() } else { std::mem::take(&mut self.blocks) }
     }
 }

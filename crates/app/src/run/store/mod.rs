@@ -70,15 +70,41 @@ impl StoreStage {
     pub(crate) async fn prepare(&self) -> Result<()> {
         self.store.migrate().await?;
         for result in &self.results {
+            self.refuse_lost(result).await?;
             self.store.ensure_table(&result.table()).await?;
             // Mostly it does so already; not where an engine takes over at once, or the table wasn't kept until now.
             if result.role == Role::Shown && result.generation > 1 {
-                self.store.show_in_view(&result.table()).await?;
+                self.show_in_view(result).await?;
             }
         }
         let of_project = self.results.iter().filter(|result| result.query.name != project::pattern_limits::NAME);
         let notes: Vec<GenerationNote> = of_project.map(note).collect();
         Ok(self.store.note_generations(&notes).await?)
+    }
+
+    async fn refuse_lost(&self, result: &ResultTopic) -> Result<()> {
+        let (table, topic) = (result.table(), &result.topic);
+        if !self.store.has_lost_table(NAME, topic, &table).await? {
+            return Ok(());
+        }
+        Err(Error::Position(format!(
+            "table results.{} is gone, but rows of {topic} were stored in it, and would be missing in a new one; restore it, or have \
+             all stored anew that is still in Kafka: DELETE FROM ops.positions WHERE owner = '{NAME}' AND topic = '{topic}'",
+            table.name
+        )))
+    }
+
+    /// Waits for readers in the way for a minute: each try waits two seconds and lets them by again.
+    async fn show_in_view(&self, result: &ResultTopic) -> Result<()> {
+        for _ in 0..30 {
+            match self.store.show_in_view(&result.table()).await {
+                Err(error @ store::Error::TryLater { .. }) => {
+                    tracing::warn!(%error, "the view is in use, trying again")
+                }
+                shown => return Ok(shown?),
+            }
+        }
+        Ok(self.store.show_in_view(&result.table()).await?)
     }
 
     /// What it has to share: the partitions of all topics that it reads.
@@ -222,7 +248,7 @@ impl<'a> Session<'a> {
 
     /// Reads what is there into the pending batch, if it has room.
     fn read(&mut self) -> Result<()> {
-        let room = self.stage.batch_rows.saturating_sub(self.pending.records());
+        let room = self.pending.room(self.stage.batch_rows);
         if room == 0 {
             return Ok(());
         }
@@ -235,9 +261,9 @@ impl<'a> Session<'a> {
         blocks.into_iter().try_for_each(|block| self.add_or_hold(block))
     }
 
-    /// Takes what waited for the registry, once it is time to ask it again, until that is in vain.
+    /// Takes what waited for the registry, once it is time to ask it again.
     fn retry_held(&mut self) -> Result<()> {
-        while let Some((partition, blocks)) = self.held.take_due(self.stage.context.clock.elapsed()) {
+        for (partition, blocks) in self.held.take_due(self.stage.context.clock.elapsed()) {
             blocks.into_iter().try_for_each(|block| self.add_or_hold(block))?;
             if !self.held.holds(&partition) {
                 self.reader.resume(&[partition])?;

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::TopicPartition;
+use model::{Classified as _, Retry, TopicPartition};
 
 use super::{NAME, StoreStage};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::run::generations::Role;
 use crate::run::results::ResultTopic;
 
@@ -15,6 +15,8 @@ use crate::run::results::ResultTopic;
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// How long a swap that PostgreSQL refused is left alone.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+/// How long one that failed is, such as while a reader's transaction holds the view.
+const FAILED_PAUSE: Duration = Duration::from_secs(5);
 
 /// The generations whose views are still to be swapped.
 #[derive(Debug)]
@@ -52,10 +54,10 @@ impl Swaps {
             let result = &waiting.result;
             let ends = record.caught_up_at(&result.query.name, result.generation);
             if now >= waiting.not_before && ends.is_some_and(|ends| is_stored(&result.topic, ends, &positions)) {
-                if swap(stage, result)? {
-                    continue;
+                match swap(stage, result)? {
+                    None => continue,
+                    Some(pause) => waiting.not_before = now + pause,
                 }
-                waiting.not_before = now + REFUSED_PAUSE;
             }
             self.waiting.push(waiting);
         }
@@ -74,22 +76,33 @@ impl Swaps {
     }
 }
 
-/// Lets the view show the generation; false if PostgreSQL refuses since others need the view as it is.
-fn swap(stage: &StoreStage, result: &ResultTopic) -> Result<bool> {
+/// Lets the view show the generation. Gives how long to leave it alone if PostgreSQL refuses since others need the view as it is, or if that
+/// can't be done at present: rows are stored meanwhile.
+fn swap(stage: &StoreStage, result: &ResultTopic) -> Result<Option<Duration>> {
     let (query, generation) = (&result.query.name, result.generation);
     match stage.runtime.block_on(stage.store.show_in_view(&result.table())) {
         Ok(()) => {}
         Err(error @ store::Error::TableDiffers { .. }) => {
             tracing::warn!(query, generation, %error, "the view stays with the generation before, which goes on");
             stage.context.status.set_refused_view(query, true);
-            return Ok(false);
+            return Ok(Some(REFUSED_PAUSE));
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return later(query, generation, error.into()),
     }
-    stage.generations.shown(query, generation)?;
+    if let Err(error) = stage.generations.shown(query, generation) {
+        return later(query, generation, error);
+    }
     stage.context.status.set_refused_view(query, false);
     tracing::info!(query, generation, "the view shows the new generation");
-    Ok(true)
+    Ok(None)
+}
+
+fn later(query: &str, generation: u32, error: Error) -> Result<Option<Duration>> {
+    if error.retry() == Retry::Never {
+        return Err(error);
+    }
+    tracing::warn!(query, generation, %error, "the view can't show the new generation yet");
+    Ok(Some(FAILED_PAUSE))
 }
 
 fn is_stored(topic: &str, ends: &[i64], positions: &BTreeMap<TopicPartition, i64>) -> bool {
