@@ -185,7 +185,7 @@ impl<'a> Session<'a> {
     fn finish(&mut self, share: &Share) -> Result<()> {
         self.writer.wait_for_all(FLUSH_TIMEOUT)?;
         self.take_acknowledged()?;
-        self.note_progress();
+        self.note_progress(|_| true);
         self.publish_acknowledged(share)?;
         Ok(self.writer.wait_for_all(FLUSH_TIMEOUT)?)
     }
@@ -279,7 +279,7 @@ impl<'a> Session<'a> {
     /// Which partitions wait for slower ones. The ends of the log are asked for only while a backlog is read.
     fn partitions_to_hold(&mut self) -> Result<Vec<bool>> {
         let now = self.stage.context.clock.elapsed();
-        let replaying = self.partitions.iter().any(|partition| partition.queued() > 1_000);
+        let replaying = self.partitions.iter().any(|partition| partition.is_paused || partition.queued() > 1_000);
         if replaying && now.saturating_sub(self.ends_asked_at) > ENDS_EVERY {
             self.ends_asked_at = now;
             self.pass_markers()?;
@@ -340,7 +340,7 @@ impl<'a> Session<'a> {
         write(&self.writer, &self.stage.topics, block, &verdicts, &mut self.headers)?;
         partition.probe_timestamp_ms = block.timestamps_ms.first().copied();
         partition.queue.pop_front();
-        partition.expected = partition.expected.saturating_sub(1);
+        partition.expected = 0;
         if partition.is_paused && !partition.is_full(QUEUED_RECORDS_MAX / 2, QUEUED_BYTES_MAX / 2) {
             self.reader.resume(std::slice::from_ref(&partition.raw))?;
             partition.is_paused = false;
@@ -409,21 +409,20 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Publishes progress, a few times a second, once the records that it counts are acknowledged; validation goes on meanwhile.
+    /// Publishes progress, a few times a second, once the records that it counts are acknowledged; validation goes on meanwhile. A partition
+    /// whose outputs aren't acknowledged holds no other up.
     fn publish_progress(&mut self, share: &Share) -> Result<()> {
         self.take_acknowledged()?;
-        self.note_progress();
+        let now = self.stage.context.clock.elapsed();
+        let is_due = |partition: &Partition| now.saturating_sub(partition.noted_at) >= PROGRESS_EVERY;
+        self.note_progress(|partition| partition.waiting.is_none() && is_due(partition));
         self.publish_acknowledged(share)
     }
 
-    /// Notes the progress of the partitions in which something has changed, and of which what was noted before is published: one whose outputs
-    /// aren't acknowledged holds no other up.
-    fn note_progress(&mut self) {
+    /// Notes the progress of these partitions, where something has changed.
+    fn note_progress(&mut self, is_wanted: impl Fn(&Partition) -> bool) {
         let now = self.stage.context.clock.elapsed();
-        for partition in &mut self.partitions {
-            if partition.waiting.is_some() || now.saturating_sub(partition.noted_at) < PROGRESS_EVERY {
-                continue;
-            }
+        for partition in self.partitions.iter_mut().filter(|partition| is_wanted(partition)) {
             partition.noted_at = now;
             let mut progress = partition.validator.progress();
             progress.raw_topic_id = Some(self.raw.id.clone());

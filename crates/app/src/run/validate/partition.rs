@@ -141,9 +141,7 @@ impl Partition {
 
     /// Its time, and whether records wait to be read.
     pub(super) fn time(&self) -> PartitionTime {
-        // One that can't tell its time yet, since it waits for a schema or the disk, holds nobody until it can.
-        let is_stuck = self.trouble.is_some() && self.validator.watermark_us().is_none();
-        let has_backlog = !is_stuck && (!self.queue.is_empty() || self.read_to < self.end);
+        let has_backlog = !self.queue.is_empty() || self.read_to < self.end;
         PartitionTime { watermark_us: self.validator.watermark_us(), has_backlog }
     }
 }
