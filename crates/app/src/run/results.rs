@@ -20,6 +20,9 @@ use crate::run::sink::RecordSink;
 use crate::run::status::ShownRow;
 use crate::run::topics::{BYTES_MAX, value_subject};
 
+/// Largest record of a result's topic if the stream's properties say nothing: what hosted clusters allow at most.
+const RESULT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
 /// The result of a query in one generation.
 #[derive(Debug, Clone)]
 pub(crate) struct ResultTopic {
@@ -73,9 +76,7 @@ impl ResultTopic {
         let mut config = retention.clone();
         config.insert("cleanup.policy".to_owned(), "compact,delete".to_owned());
         // Texts of many records, and a group's columns in key and value, come together in one.
-        let of_stream = config.get(BYTES_MAX).and_then(|bytes| bytes.parse().ok());
-        let bytes_max = of_stream.unwrap_or(0).max(kafka::RECORD_BYTES_MAX);
-        config.insert(BYTES_MAX.to_owned(), bytes_max.to_string());
+        config.entry(BYTES_MAX.to_owned()).or_insert_with(|| RESULT_BYTES_MAX.to_string());
         TopicSpec { name: self.topic.clone(), partitions: self.partitions, replication, config }
     }
 

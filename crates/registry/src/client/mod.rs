@@ -211,11 +211,11 @@ impl Client {
         }
         let path = ["schemas", "ids", &id.to_string()];
         let mut answer: ById = self.ask(self.request(Method::GET, &path, &[])?).await?;
-        if answer.references.as_ref().is_some_and(|references| !references.is_empty()) {
-            answer = self.ask(self.request(Method::GET, &path, &[("format", "resolved")])?).await?;
-        }
         if let Some(kind) = answer.schema_type.filter(|kind| kind != "AVRO") {
             return Err(ClientError::NotAvro { kind });
+        }
+        if answer.references.as_ref().is_some_and(|references| !references.is_empty()) {
+            answer = self.ask(self.request(Method::GET, &path, &[("format", "resolved")])?).await?;
         }
         let text: Arc<str> = answer.schema.into();
         lock(&self.by_id).insert(id, Arc::clone(&text));

@@ -23,7 +23,8 @@ pub(crate) struct ResultReader {
 impl ResultReader {
     pub(crate) fn new(result: &ResultTopic) -> Result<Self> {
         let decoder = |schema: &avro::Schema| {
-            let limits = avro::Limits { any_value: true, ..avro::Limits::default() };
+            let record_bytes_max = usize::try_from(kafka::RECORD_BYTES_MAX).unwrap_or(usize::MAX);
+            let limits = avro::Limits { any_value: true, record_bytes_max, ..avro::Limits::default() };
             Decoder::new(schema, None, limits)
                 .map_err(|error| Error::Internal(format!("result {}: {error}", result.topic)))
         };
