@@ -69,11 +69,12 @@ impl Connector {
         Ok(Self { config, tls: tls.connector()? })
     }
 
-    /// How long a session may take to begin: the time for a connection to each host, and as much for what the server says then.
+    /// How long a session may take to begin: the time for a connection to each host, of which one may have several addresses, and as much for
+    /// what the server says then.
     fn session_limit(&self) -> Duration {
         let hosts = self.config.get_hosts().len().max(self.config.get_hostaddrs().len()).max(1);
         let connect = self.config.get_connect_timeout().copied().unwrap_or_default();
-        connect.saturating_mul(2 * u32::try_from(hosts).unwrap_or(u32::MAX))
+        connect.saturating_mul(3 * u32::try_from(hosts).unwrap_or(u32::MAX))
     }
 
     /// The database's name, or the user's if the URL has none, as PostgreSQL does.

@@ -93,6 +93,17 @@ impl<'a> Cells<'a> {
         })
     }
 
+    /// The row of the first time that PostgreSQL has as infinite only, as others.
+    pub(crate) fn first_infinite(self) -> Option<usize> {
+        match self {
+            Self::Timestamp(values) => values.iter().position(|us| us.is_some_and(|us| timestamp(us) == i64::MIN)),
+            Self::Date(values) => {
+                values.iter().position(|days| days.is_some_and(|days| matches!(date(days), i32::MIN | i32::MAX)))
+            }
+            _ => None,
+        }
+    }
+
     /// Appends the length and the bytes of a row's value.
     fn put(self, row: usize, out: &mut BytesMut) -> Result<(), String> {
         let null = match self {

@@ -214,17 +214,20 @@ impl Error {
     /// Classifies an error of a statement that a user wrote.
     pub(crate) fn user_statement(error: &tokio_postgres::Error) -> Self {
         let classified = Self::postgres("running the query", error);
-        match (classified, error.as_db_error()) {
-            (Self::Internal { .. } | Self::TableDiffers { .. } | Self::TryLater { .. }, Some(db)) => Self::Sql {
-                message: db.message().to_owned(),
-                code: db.code().code().to_owned(),
-                position: match db.position() {
-                    Some(ErrorPosition::Original(position)) => Some(*position),
-                    _ => None,
-                },
-                hint: db.hint().map(str::to_owned),
+        let Some(db) = error.as_db_error() else { return classified };
+        let is_of_statement = *db.code() == SqlState::READ_ONLY_SQL_TRANSACTION
+            || matches!(classified, Self::Internal { .. } | Self::TableDiffers { .. } | Self::TryLater { .. });
+        if !is_of_statement {
+            return classified;
+        }
+        Self::Sql {
+            message: db.message().to_owned(),
+            code: db.code().code().to_owned(),
+            position: match db.position() {
+                Some(ErrorPosition::Original(position)) => Some(*position),
+                _ => None,
             },
-            (other, _) => other,
+            hint: db.hint().map(str::to_owned),
         }
     }
 

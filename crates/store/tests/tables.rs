@@ -296,6 +296,15 @@ async fn times_that_postgresql_does_not_have_are_infinite() {
     writer.apply(batch("wild", rows, vec![version(1, true); 2], vec![step("t", 0, 0, 2)])).await.unwrap();
     let stored = database.lines("SELECT moment, day FROM bi.wild ORDER BY id").await;
     assert_eq!(stored, ["-infinity -infinity", "294247-01-10 04:00:54.775807+00 infinity"]);
+
+    // Two of them would be one row, if it were told apart by them.
+    let days: ArrayRef = Arc::new(Date32Array::from(vec![0, i32::MAX]));
+    let rows = RecordBatch::try_from_iter([("day", days)]).unwrap();
+    let table = spec("by_day", rows.schema(), &["day"]);
+    database.store.ensure_table(&table).await.unwrap();
+    let mut writer = database.store.open_writer("store", &[claim("u", 0)], &[table]).await.unwrap();
+    let applied = writer.apply(batch("by_day", rows, vec![version(1, true); 2], vec![step("u", 0, 0, 2)])).await;
+    assert!(matches!(applied.unwrap_err(), Error::Data { column, row: 1, .. } if column == "day"));
     database.close().await;
 }
 

@@ -27,7 +27,7 @@ pub use listen::Listener;
 /// Waiting longer than this for a lock is an outage: the table is being altered.
 const LOCK_TIMEOUT: &str = "10s";
 /// How long a server may take for all rows, and for a look at the columns.
-const READ_LIMIT: Duration = Duration::from_secs(300);
+const READ_LIMIT: Duration = Duration::from_secs(900);
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
 
 /// Where rows come from.
@@ -128,8 +128,10 @@ impl SourceTable {
             .start()
             .await
             .map_err(|error| self.failed(&error))?;
-        let limit = format!("SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'");
-        transaction.batch_execute(&limit).await.map_err(|error| self.failed(&error))?;
+        // What was given up here isn't worked on there for longer.
+        let (lock, statement) = (LOCK_TIMEOUT, READ_LIMIT.as_secs());
+        let limits = format!("SET LOCAL lock_timeout = '{lock}'; SET LOCAL statement_timeout = '{statement}s'");
+        transaction.batch_execute(&limits).await.map_err(|error| self.failed(&error))?;
         Ok(transaction)
     }
 

@@ -250,7 +250,13 @@ fn cells<'b>(table: &Table, batch: &'b RecordBatch, deleted: bool) -> Result<Vec
         let is_identity = table.identity.iter().any(|identity| identity.name() == column);
         match batch.column_by_name(column) {
             Some(array) if !deleted || is_identity => {
-                cells.push(Cells::new(array, kind).map_err(|error| column_error(name, column, error))?);
+                let of_column = Cells::new(array, kind).map_err(|error| column_error(name, column, error))?;
+                if let Some(row) = is_identity.then(|| of_column.first_infinite()).flatten() {
+                    let message =
+                        "rows are told apart by this time, which lies outside of PostgreSQL's years".to_owned();
+                    return Err(column_error(name, column, (Some(row), message)));
+                }
+                cells.push(of_column);
             }
             _ if deleted && !is_identity => cells.push(Cells::Null),
             _ => {
