@@ -308,16 +308,21 @@ async fn times_that_postgresql_does_not_have_are_infinite() {
     database.close().await;
 }
 
+/// Stores the first record of a topic: a row with this value in the table's only column.
+async fn store_one(database: &Database, spec: &TableSpec, value: ArrayRef) -> Result<(), Error> {
+    let mut writer = database.store.open_writer("store", &[claim("t", 0)], std::slice::from_ref(spec)).await?;
+    let rows = RecordBatch::try_new(Arc::clone(&spec.schema), vec![value]).unwrap();
+    let one = batch(&spec.name, rows, vec![version(1, false)], vec![step("t", 0, 0, 1)]);
+    writer.apply(one).await.map(drop)
+}
+
 #[tokio::test]
 async fn somebody_elses_constraint_is_named() {
     let database = Database::new().await;
     let spec = table("spend", &[("a", DataType::Int64)], &["a"]);
     database.store.ensure_table(&spec).await.unwrap();
     database.execute("ALTER TABLE results.spend ADD CONSTRAINT a_is_small CHECK (a < 10)").await;
-    let mut writer = database.store.open_writer("store", &[claim("t", 0)], std::slice::from_ref(&spec)).await.unwrap();
-    let rows = RecordBatch::try_new(Arc::clone(&spec.schema), vec![Arc::new(Int64Array::from(vec![20]))]).unwrap();
-    let refused =
-        writer.apply(batch("spend", rows, vec![version(1, false)], vec![step("t", 0, 0, 1)])).await.unwrap_err();
+    let refused = store_one(&database, &spec, Arc::new(Int64Array::from(vec![20]))).await.unwrap_err();
     assert!(matches!(refused, Error::TableDiffers { .. }), "{refused}");
     assert!(refused.to_string().contains("a_is_small"), "{refused}");
     database.close().await;
@@ -328,7 +333,6 @@ async fn a_key_that_is_too_long_for_an_index_is_the_querys_fault() {
     let database = Database::new().await;
     let spec = table("spend", &[("a", DataType::Utf8)], &["a"]);
     database.store.ensure_table(&spec).await.unwrap();
-    let mut writer = database.store.open_writer("store", &[claim("t", 0)], std::slice::from_ref(&spec)).await.unwrap();
     // Bytes that compress badly.
     let mut state = 1_u64;
     let mut letter = || {
@@ -336,9 +340,7 @@ async fn a_key_that_is_too_long_for_an_index_is_the_querys_fault() {
         char::from(b'!' + (state >> 33) as u8 % 90)
     };
     let text: String = (0..10_000).map(|_| letter()).collect();
-    let rows = RecordBatch::try_new(Arc::clone(&spec.schema), vec![Arc::new(StringArray::from(vec![text]))]).unwrap();
-    let refused =
-        writer.apply(batch("spend", rows, vec![version(1, false)], vec![step("t", 0, 0, 1)])).await.unwrap_err();
+    let refused = store_one(&database, &spec, Arc::new(StringArray::from(vec![text]))).await.unwrap_err();
     assert_eq!(refused.domain(), Domain::User, "{refused}");
     assert!(refused.to_string().contains("substring"), "{refused}");
     database.close().await;
@@ -351,9 +353,7 @@ async fn a_table_that_was_dropped_is_missed_once_rows_were_stored_in_it() {
     let is_lost = || database.store.has_lost_table("store", "t", &spec);
     assert!(!is_lost().await.unwrap(), "it is new");
     database.store.ensure_table(&spec).await.unwrap();
-    let mut writer = database.store.open_writer("store", &[claim("t", 0)], std::slice::from_ref(&spec)).await.unwrap();
-    let rows = RecordBatch::try_new(Arc::clone(&spec.schema), vec![Arc::new(Int64Array::from(vec![20]))]).unwrap();
-    writer.apply(batch("spend", rows, vec![version(1, false)], vec![step("t", 0, 0, 1)])).await.unwrap();
+    store_one(&database, &spec, Arc::new(Int64Array::from(vec![20]))).await.unwrap();
     assert!(!is_lost().await.unwrap());
     database.execute("DROP TABLE results.spend CASCADE").await;
     assert!(is_lost().await.unwrap());

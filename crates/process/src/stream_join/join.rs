@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray as _;
-use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array as _, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch};
+use arrow_array::{Array as _, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::interleave::interleave;
 use sql::{Expression, JoinKind};
@@ -118,8 +117,7 @@ impl Input {
             keys = self.keys.iter().map(|key| key.evaluate(&kept)).collect::<Result<_, _>>()?;
             time = self.time.evaluate(&kept)?;
         }
-        let times = time.as_primitive_opt::<TimestampMicrosecondType>();
-        let times = times.ok_or_else(|| Cause::Plan(format!("a join by the time {}", time.data_type())))?;
+        let times = times_of(&time)?;
         let mut encoded = codec.keys();
         codec.encode(&keys, kept.num_rows(), &mut encoded)?;
         Ok((Rows { times_us: times.values().to_vec(), batch: kept, keys: encoded }, there))
@@ -137,8 +135,7 @@ impl Input {
             return Ok(());
         }
         let time = self.time.evaluate(rows)?;
-        let times = time.as_primitive_opt::<TimestampMicrosecondType>();
-        let times = times.ok_or_else(|| Cause::Plan(format!("a join by the time {}", time.data_type())))?;
+        let times = times_of(&time)?;
         let batch = self.side.keep_batch(rows);
         for ((row, time_us), number) in (0_u32..).zip(times).zip(numbers) {
             let mut key = [ALONE; 1 + size_of::<u64>()];
@@ -370,6 +367,11 @@ impl StreamJoin {
         let cold = self.cold.as_ref().map_or(0, |cold| cold.keys.memory_bytes());
         self.left.side.bytes() + self.right.side.bytes() + self.in_parts.bytes() + cold
     }
+}
+
+/// The values of a join's time.
+fn times_of(time: &ArrayRef) -> Result<&TimestampMicrosecondArray, Cause> {
+    time.as_primitive_opt().ok_or_else(|| Cause::Plan(format!("a join by the time {}", time.data_type())))
 }
 
 /// The numbers in the order of arrival of the rows of a batch that a mask tells: their places in it decide, however a batch is cut.

@@ -82,10 +82,9 @@ impl BlockingClient {
         }
         let asked = || self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let earlier = asked().remove(&id);
-        let patience = if earlier.is_some() { Duration::ZERO } else { SOON };
-        let answer = match earlier {
-            Some(answer) => answer,
-            None => self.ask(move |client| async move { client.by_id(id).await })?,
+        let (answer, patience) = match earlier {
+            Some(answer) => (answer, Duration::ZERO),
+            None => (self.ask(move |client| async move { client.by_id(id).await })?, SOON),
         };
         match answer.recv_timeout(patience) {
             Ok(text) => text,

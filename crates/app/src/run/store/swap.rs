@@ -80,29 +80,24 @@ impl Swaps {
 /// can't be done at present: rows are stored meanwhile.
 fn swap(stage: &StoreStage, result: &ResultTopic) -> Result<Option<Duration>> {
     let (query, generation) = (&result.query.name, result.generation);
-    match stage.runtime.block_on(stage.store.show_in_view(&result.table())) {
-        Ok(()) => {}
-        Err(error @ store::Error::TableDiffers { .. }) => {
+    let swapped = stage.runtime.block_on(stage.store.show_in_view(&result.table())).map_err(Error::from);
+    match swapped.and_then(|()| stage.generations.shown(query, generation)) {
+        Ok(()) => {
+            stage.context.status.set_refused_view(query, false);
+            tracing::info!(query, generation, "the view shows the new generation");
+            Ok(None)
+        }
+        Err(Error::Store(error @ store::Error::TableDiffers { .. })) => {
             tracing::warn!(query, generation, %error, "the view stays with the generation before, which goes on");
             stage.context.status.set_refused_view(query, true);
-            return Ok(Some(REFUSED_PAUSE));
+            Ok(Some(REFUSED_PAUSE))
         }
-        Err(error) => return later(query, generation, error.into()),
+        Err(error) if error.retry() == Retry::Never => Err(error),
+        Err(error) => {
+            tracing::warn!(query, generation, %error, "the view can't show the new generation yet");
+            Ok(Some(FAILED_PAUSE))
+        }
     }
-    if let Err(error) = stage.generations.shown(query, generation) {
-        return later(query, generation, error);
-    }
-    stage.context.status.set_refused_view(query, false);
-    tracing::info!(query, generation, "the view shows the new generation");
-    Ok(None)
-}
-
-fn later(query: &str, generation: u32, error: Error) -> Result<Option<Duration>> {
-    if error.retry() == Retry::Never {
-        return Err(error);
-    }
-    tracing::warn!(query, generation, %error, "the view can't show the new generation yet");
-    Ok(Some(FAILED_PAUSE))
 }
 
 fn is_stored(topic: &str, ends: &[i64], positions: &BTreeMap<TopicPartition, i64>) -> bool {
