@@ -61,12 +61,23 @@ impl SnapshotStore {
     pub fn claim_epoch(&self, owner: &str) -> Result<Epoch> {
         loop {
             let epoch = self.current_epoch(owner)?.next();
-            if self.objects.create(&epoch_path(owner, epoch)?, Bytes::new())? == Created::New {
+            // Another process may claim it between our listing and our write: its epoch is in the next listing.
+            let is_new = self.objects.create(&epoch_path(owner, epoch)?, Bytes::new())? == Created::New;
+            if is_new && self.is_ours_alone(owner, epoch)? {
                 self.forget_old_epochs(owner, epoch)?;
                 return Ok(epoch);
             }
-            // Another process claimed it between our listing and our write: its epoch is in the next listing.
         }
+    }
+
+    /// Whether nobody else can have claimed an epoch whose claim we have just written. Where so many newer ones are there that the claims of
+    /// this one have been forgotten, ours goes, too.
+    fn is_ours_alone(&self, owner: &str, epoch: Epoch) -> Result<bool> {
+        let is_kept = self.current_epoch(owner)?.0 < epoch.0 + EPOCHS_KEPT as u64;
+        if !is_kept {
+            self.objects.remove(&epoch_path(owner, epoch)?)?;
+        }
+        Ok(is_kept)
     }
 
     /// The greatest epoch claimed for `owner`; epoch 0 if none was.
@@ -305,4 +316,25 @@ fn snapshot_name(epoch: Epoch, sequence: u64) -> String {
 fn parse_snapshot_name(name: &str) -> Option<(u64, u64)> {
     let (epoch, sequence) = name.split_once('-')?;
     if name.len() == 41 { Some((epoch.parse().ok()?, sequence.parse().ok()?)) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_that_so_many_others_have_passed_is_void() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SnapshotStore::open(&directory.path().to_string_lossy()).unwrap();
+        for _ in 0..=EPOCHS_KEPT {
+            store.claim_epoch("process").unwrap();
+        }
+        // The first claim is forgotten, so that somebody who has listed before it can write it again.
+        let write = |epoch| store.objects.create(&epoch_path("process", epoch).unwrap(), Bytes::new()).unwrap();
+        assert_eq!(write(Epoch(1)), Created::New);
+        assert!(!store.is_ours_alone("process", Epoch(1)).unwrap());
+        assert_eq!(write(Epoch(1)), Created::New, "it was taken back");
+        assert_eq!(write(Epoch(2)), Created::Existed);
+        assert!(store.is_ours_alone("process", Epoch(2)).unwrap());
+    }
 }
