@@ -77,9 +77,9 @@ pub trait Schemas: Send + Sync + std::fmt::Debug {
     fn register(&self, subject: &str, schema: &str) -> Result<u32, SchemaError>;
 
     /// The ids of all versions that a subject has or had, the earliest first; none of a subject that isn't there. It is asked anew each time,
-    /// since others may register more.
+    /// since others may register more; while the registry is away, it is what was known last.
     ///
     /// # Errors
-    /// `Unavailable` when the registry can't be asked.
+    /// `Unavailable` when the registry can't be asked, and hasn't answered before.
     fn ids(&self, subject: &str) -> Result<Vec<u32>, SchemaError>;
 }

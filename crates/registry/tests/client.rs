@@ -106,7 +106,10 @@ async fn the_blocking_client_works_on_any_thread_and_tells_errors_apart() {
     assert!(matches!(client.register("s", "{"), Err(SchemaError::Refused { subject, .. }) if subject == "s"));
     assert!(matches!(client.register("s", &record(&["a", "!b"])), Err(SchemaError::Refused { .. })));
     let registered = client.register("s", &record(&["a", "b"])).unwrap();
+    assert_eq!(client.ids("s").unwrap(), [id, registered]);
     server.stop().await;
+    assert_eq!(client.ids("s").unwrap(), [id, registered]);
+    assert!(matches!(client.ids("t"), Err(SchemaError::Unavailable { .. })));
     // What is known needs no registry; the rest is an outage.
     assert!(client.by_id(id).is_ok());
     assert_eq!(client.by_id(registered).unwrap().as_ref(), record(&["a", "b"]), "it was never looked up");

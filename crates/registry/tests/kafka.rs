@@ -52,7 +52,9 @@ fn write(topic: &str, records: &[(&str, Option<&str>)]) {
 }
 
 fn write_with(topic: &str, records: &[(&str, Option<&str>, Option<&OwnedHeaders>)]) {
-    let producer: ThreadedProducer<DefaultProducerContext> = config().create().unwrap();
+    // Idempotent, so that the records stay in order when the first are refused by a partition that has just been made.
+    let producer: ThreadedProducer<DefaultProducerContext> =
+        config().set("enable.idempotence", "true").create().unwrap();
     for (key, value, headers) in records {
         let mut record: BaseRecord<'_, str, str> = BaseRecord::to(topic).partition(0).key(key);
         record.payload = *value;

@@ -25,6 +25,8 @@ pub struct BlockingClient {
     runtime: Option<Runtime>,
     /// Answers to [`Schemas::by_id_soon`] that are still to come.
     asked: Mutex<HashMap<u32, Answer<Arc<str>>>>,
+    /// What [`Schemas::ids`] gave last, by subject.
+    known_ids: Mutex<HashMap<String, Vec<u32>>>,
 }
 
 impl BlockingClient {
@@ -37,7 +39,7 @@ impl BlockingClient {
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("registry-client").enable_all().build();
         let runtime =
             runtime.map_err(|error| ClientError::Setup { reason: format!("no thread to be had: {error}") })?;
-        Ok(Self { client, runtime: Some(runtime), asked: Mutex::default() })
+        Ok(Self { client, runtime: Some(runtime), asked: Mutex::default(), known_ids: Mutex::default() })
     }
 
     /// The async client, with the same caches.
@@ -120,7 +122,18 @@ impl Schemas for BlockingClient {
 
     fn ids(&self, subject: &str) -> Result<Vec<u32>, SchemaError> {
         let name = subject.to_owned();
-        self.call(move |client| async move { client.ids(&name).await }).map_err(|error| error.for_subject(subject))
+        let answer = self.call(move |client| async move { client.ids(&name).await });
+        let mut known = self.known_ids.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(ids) => {
+                known.insert(subject.to_owned(), ids.clone());
+                Ok(ids)
+            }
+            Err(error) => match (error.for_subject(subject), known.get(subject)) {
+                (SchemaError::Unavailable { .. }, Some(ids)) => Ok(ids.clone()),
+                (error, _) => Err(error),
+            },
+        }
     }
 }
 

@@ -73,7 +73,12 @@ fn create(
     let results = block_on(admin.create_topics([&topic], &options))
         .map_err(|error| StorageError::unavailable(format!("topic {} could not be made: {error}", storage.topic)))?;
     match results.into_iter().next() {
-        None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+        None | Some(Ok(_)) => Ok(()),
+        // Somebody has just made it, perhaps in another way: it is looked at once the brokers show it.
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Err(StorageError::unavailable(format!(
+            "topic {} exists, and the brokers don't show it to us yet; if it stays so, allow us to describe it",
+            storage.topic
+        ))),
         Some(Err((_, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed))) => {
             Err(StorageError::setup(format!(
                 "topic {} is missing and we may not make it; make it with 1 partition and cleanup.policy=compact, or allow us to",
