@@ -102,11 +102,12 @@ impl Share {
         Ok(())
     }
 
-    /// The partitions that are this process's.
+    /// The partitions that are this process's: none before it has joined the group, if there is one.
     pub(crate) fn partitions(&self) -> BTreeSet<TopicPartition> {
-        match &self.member {
-            Some(member) => member.partitions().intersection(&self.sharing.partitions).cloned().collect(),
-            None => self.sharing.partitions.clone(),
+        match (&self.member, &self.sharing.group) {
+            (Some(member), _) => member.partitions().intersection(&self.sharing.partitions).cloned().collect(),
+            (None, Some(_)) => BTreeSet::new(),
+            (None, None) => self.sharing.partitions.clone(),
         }
     }
 

@@ -141,10 +141,13 @@ impl SparkStage {
 
     /// Runs one epoch of the stage.
     pub(crate) fn run_epoch(&self, share: &mut Share) -> Result<()> {
-        share.run(|_, share| match self.work {
-            Work::Drain => batch::run(self),
-            Work::Stream => streams::run(self, share),
-        })
+        match self.work {
+            Work::Drain => share.run(|_, _| batch::run(self)),
+            Work::Stream => {
+                let watched = share.run(|_, share| streams::run(self, share));
+                streams::end(self, share, watched)
+            }
+        }
     }
 
     /// Starts the streaming queries that don't run yet, and leaves them running; gives their names.

@@ -61,12 +61,13 @@ pub(crate) fn status(place: &Place) -> Result<Vec<QueryState>> {
 /// Stops the project's queries; gives their names. They go on from their checkpoints when they are started again.
 ///
 /// # Errors
-/// When Spark isn't there.
+/// When Spark isn't there, or doesn't stop one: the others are stopped all the same.
 pub(crate) fn stop(place: &Place, session: &mut Session, snapshots: &SnapshotStore) -> Result<Vec<String>> {
-    let mut stopped = Vec::new();
-    for (name, query) in running(place, session)? {
+    let running = running(place, session)?;
+    let mut end = |(name, query): (QueryName, RunningQuery)| {
         watch::end(place, snapshots, session, &query, &name)?;
-        stopped.push(name.lasting());
-    }
-    Ok(stopped)
+        Ok(name.lasting())
+    };
+    let ended: Vec<Result<String>> = running.into_iter().map(&mut end).collect();
+    ended.into_iter().collect()
 }

@@ -21,24 +21,14 @@ use crate::run::sharing::Share;
 /// How often Spark is asked how the queries are.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Starts what isn't running yet and watches it until the stop switch is thrown or a query fails. Then all are ended, as the local engine
-/// does it, unless it is worth another try, or another process is to watch them: nothing runs on that nobody watches.
+/// Starts what isn't running yet and watches it until the stop switch is thrown, a query fails, or another process is to watch them. They have
+/// new rows of the tables that they join.
 pub(super) fn run(stage: &SparkStage, share: &mut Share) -> Result<()> {
     let mut session = stage.place.streaming_session()?;
-    let watched = watch_all(stage, &mut session, share);
-    let is_tried_again = watched.as_ref().err().is_some_and(|error| error.retry() == Retry::Backoff);
-    if is_tried_again || share.partitions().is_empty() {
-        return watched;
-    }
-    watched.and(queries::stop(&stage.place, &mut session, &stage.snapshots).map(drop))
-}
-
-/// Watches the queries, and has them go on with new rows of the tables that they join.
-fn watch_all(stage: &SparkStage, session: &mut Session, share: &mut Share) -> Result<()> {
     let mut queries: Vec<Watched<'_>> = Vec::new();
     loop {
         let loads = stage.tables.newest();
-        let mut started = start(stage, session, &loads)?;
+        let mut started = start(stage, &mut session, &loads)?;
         // What is known of those that run on is kept.
         for watched in &mut started {
             if let Some(at) = queries.iter().position(|before| before.is(watched)) {
@@ -46,10 +36,25 @@ fn watch_all(stage: &SparkStage, session: &mut Session, share: &mut Share) -> Re
             }
         }
         queries = started;
-        if !watch_until_tables_change(stage, session, share, &mut queries, &loads)? {
+        if !watch_until_tables_change(stage, &mut session, share, &mut queries, &loads)? {
             return Ok(());
         }
     }
+}
+
+/// Ends all queries once the stage is over, as the local engine does it: nothing runs on that nobody watches. That isn't so if it is worth
+/// another try, or if another process is to watch them.
+pub(super) fn end(stage: &SparkStage, share: &Share, watched: Result<()>) -> Result<()> {
+    let is_tried_again = watched.as_ref().err().is_some_and(|error| error.retry() == Retry::Backoff);
+    if (is_tried_again && !stage.context.stop.is_set()) || share.partitions().is_empty() {
+        return watched;
+    }
+    let session = stage.place.streaming_session();
+    let stopped = session.and_then(|mut session| queries::stop(&stage.place, &mut session, &stage.snapshots));
+    if let Err(error) = &stopped {
+        tracing::warn!(%error, "not all queries on Apache Spark could be stopped; `tillstream spark stop` stops those that run on");
+    }
+    watched.and(stopped.map(drop))
 }
 
 /// False if the queries are to be watched no longer.
