@@ -230,6 +230,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether everything below a validated offset is taken, and what was announced for it applied. A partition of a stream that isn't read
+    /// counts as done.
+    pub(crate) fn has_settled(&self, partition: &TopicPartition, offset: i64) -> bool {
+        let stream = self.plan.streams.iter().find(|stream| *stream.topics.validated == *partition.topic);
+        stream.is_none_or(|stream| self.watermarks.has_settled(&stream.name, partition.partition, offset))
+    }
+
     /// Queues what changed for writing; whether there was something.
     ///
     /// # Errors

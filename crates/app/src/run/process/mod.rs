@@ -298,13 +298,11 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Publishes every window's content, also of windows still open, once all records that the drain names are taken.
+    /// Publishes every window's content, also of windows still open, once all records that the drain names are taken, with the watermarks that
+    /// go with them: so a window that is over is published as such.
     fn drain_if_wanted(&mut self) -> Result<()> {
         let Some(up_to) = self.stage.context.status.drain_wanted(&self.stage.name) else { return Ok(()) };
-        let positions: BTreeMap<TopicPartition, i64> = self.engine.positions().collect();
-        let is_reached =
-            up_to.iter().all(|(partition, &offset)| positions.get(partition).is_none_or(|&at| at >= offset));
-        if !is_reached {
+        if !up_to.iter().all(|(partition, &offset)| self.engine.has_settled(partition, offset)) {
             return Ok(());
         }
         self.acknowledge()?;

@@ -17,8 +17,10 @@ pub(crate) struct Watermarks {
 #[derive(Debug, Default, Clone)]
 struct Partition {
     /// Announced and not applied: validated offset to have read, and the watermark that then holds.
-    pending: VecDeque<(i64, i64)>,
+    pending: VecDeque<(i64, Option<i64>)>,
     applied_us: Option<i64>,
+    /// Greatest validated offset whose announcement has been applied.
+    settled: Option<i64>,
     /// The newest epoch of the progress taken.
     epoch: Option<i64>,
 }
@@ -35,16 +37,12 @@ impl Watermarks {
         let partition = self.streams.get_mut(stream).and_then(|all| all.get_mut(index?));
         let Some(partition) = partition.filter(|partition| partition.epoch <= progress.epoch) else { return };
         partition.epoch = progress.epoch;
-        let Some(watermark_us) = progress.watermark_us else { return };
-        if let Some(last) = partition.pending.back_mut()
-            && (last.0 >= progress.validated_offset || partition.pending.len() >= PENDING_MAX)
-        {
-            if let Some(last) = partition.pending.back_mut() {
-                *last = (last.0.max(progress.validated_offset), last.1.max(watermark_us));
-            }
-            return;
+        let (offset, watermark_us) = (progress.validated_offset, progress.watermark_us);
+        let is_full = partition.pending.len() >= PENDING_MAX;
+        match partition.pending.back_mut() {
+            Some(last) if last.0 >= offset || is_full => *last = (last.0.max(offset), last.1.max(watermark_us)),
+            _ => partition.pending.push_back((offset, watermark_us)),
         }
-        partition.pending.push_back((progress.validated_offset, watermark_us));
     }
 
     /// The stream's watermark as it was last applied.
@@ -57,11 +55,19 @@ impl Watermarks {
     pub(crate) fn apply(&mut self, stream: &str, positions: &[i64]) -> Option<i64> {
         let partitions = self.streams.get_mut(stream)?;
         for (partition, &position) in partitions.iter_mut().zip(positions) {
-            while let Some((_, watermark_us)) = partition.pending.pop_front_if(|(offset, _)| *offset <= position) {
-                partition.applied_us = partition.applied_us.max(Some(watermark_us));
+            while let Some((offset, watermark_us)) = partition.pending.pop_front_if(|(offset, _)| *offset <= position) {
+                partition.applied_us = partition.applied_us.max(watermark_us);
+                partition.settled = partition.settled.max(Some(offset));
             }
         }
         stream_watermark_us(partitions.iter().map(|partition| partition.applied_us))
+    }
+
+    /// Whether everything below a validated offset of a partition has been read, and what was announced for it applied.
+    pub(crate) fn has_settled(&self, stream: &str, partition: i32, offset: i64) -> bool {
+        let of_stream = self.streams.get(stream).zip(usize::try_from(partition).ok());
+        let settled = of_stream.and_then(|(partitions, index)| partitions.get(index)?.settled);
+        offset == 0 || settled >= Some(offset)
     }
 }
 
@@ -77,8 +83,13 @@ mod tests {
     fn a_watermark_waits_for_its_records_and_for_every_partition() {
         let mut watermarks = Watermarks::default();
         watermarks.add_stream("s", 2);
+        watermarks.announce("s", &Progress { validated_offset: 4, ..Progress::start(0) });
         watermarks.announce("s", &progress(0, 10, 100));
+        assert_eq!(watermarks.apply("s", &[9, 0]), None);
+        assert!(watermarks.has_settled("s", 0, 4) && !watermarks.has_settled("s", 0, 10), "its time is still to come");
         assert_eq!(watermarks.apply("s", &[10, 0]), None);
+        assert!(watermarks.has_settled("s", 0, 10));
+        assert!(watermarks.has_settled("s", 1, 0) && !watermarks.has_settled("s", 1, 5), "nothing is announced");
         watermarks.announce("s", &progress(1, 5, 70));
         assert_eq!(watermarks.apply("s", &[10, 4]), None);
         assert_eq!(watermarks.apply("s", &[10, 5]), Some(70));
