@@ -168,8 +168,9 @@ impl Systems {
         let (project, database, how) = (&self.project, Some(&self.database), Work::Stream.into());
         let pipeline = Pipeline::start(project, &self.peers, database, handle, clock, &stages, how)?;
         let stop = pipeline.context.stop.clone();
+        let asked = asked_to_stop(handle);
         let watch = handle.spawn(async move {
-            asked_to_stop().await;
+            asked.await;
             stop.now();
         });
         let worked = work(&pipeline);

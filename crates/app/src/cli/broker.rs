@@ -49,9 +49,10 @@ impl BrokerCommand {
         let unavailable = |error: broker::Error| Error::Unavailable(error.to_string());
         let runtime = runtime()?;
         let broker = runtime.block_on(Broker::bind(options)).map_err(unavailable)?;
+        let stop = asked_to_stop(runtime.handle());
         let address = broker.address().to_string();
         self.output.print(&serde_json::json!({ "address": address }), || address.clone())?;
-        runtime.block_on(broker.run(asked_to_stop())).map_err(unavailable)?;
+        runtime.block_on(broker.run(stop)).map_err(unavailable)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -45,9 +45,10 @@ impl RegistryCommand {
         let unavailable = |error: registry::ServerError| Error::Unavailable(error.to_string());
         let runtime = runtime()?;
         let server = runtime.block_on(Server::bind(Options::new(self.listen, storage))).map_err(unavailable)?;
+        let stop = asked_to_stop(runtime.handle());
         let url = server.url();
         self.output.print(&serde_json::json!({ "url": url }), || url.clone())?;
-        runtime.block_on(server.run(asked_to_stop())).map_err(unavailable)?;
+        runtime.block_on(server.run(stop)).map_err(unavailable)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -15,8 +15,9 @@ struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on; needs a runtime.
-    fn new() -> std::io::Result<Self> {
+    /// Listens from now on.
+    fn new(runtime: &Handle) -> std::io::Result<Self> {
+        let _entered = runtime.enter();
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
@@ -28,19 +29,22 @@ impl Signals {
     }
 }
 
-/// Resolves at Ctrl-C or SIGTERM.
-pub(crate) async fn asked_to_stop() {
-    match Signals::new() {
-        Ok(mut signals) => signals.next().await,
-        // Without handlers the signals end the process by themselves.
-        Err(_) => std::future::pending().await,
+/// Listens from now on; resolves at Ctrl-C or SIGTERM.
+pub(crate) fn asked_to_stop(runtime: &Handle) -> impl Future<Output = ()> + use<> {
+    let signals = Signals::new(runtime);
+    async move {
+        match signals {
+            Ok(mut signals) => signals.next().await,
+            // Without handlers the signals end the process by themselves.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
 /// From now on the first Ctrl-C throws `stop`, after saying `text`, and the second ends the process at once.
 pub(crate) fn stop_on_signals(runtime: &Handle, stop: Stop, text: &'static str) {
+    let Ok(mut signals) = Signals::new(runtime) else { return };
     runtime.spawn(async move {
-        let Ok(mut signals) = Signals::new() else { return };
         signals.next().await;
         progress::say(text);
         stop.now();

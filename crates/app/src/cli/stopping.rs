@@ -56,27 +56,36 @@ pub(super) fn wind_down(pipeline: &mut Pipeline, limit: Duration, output: Output
     Ok(())
 }
 
+/// What counts at most between two looks: more is a pause of this process or its machine, in which nobody else could go on either.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+
 /// How long a stop waits.
 struct Patience {
     limit: Duration,
     started: Instant,
-    last: Option<(Left, Instant)>,
+    last: Option<Left>,
+    looked_at: Instant,
+    /// For how long `last` has been what is left.
+    stalled: Duration,
 }
 
 impl Patience {
     fn new(limit: Duration) -> Self {
-        Self { limit, started: Instant::now(), last: None }
+        let now = Instant::now();
+        Self { limit, started: now, last: None, looked_at: now, stalled: Duration::ZERO }
     }
 
     /// Gives up when the limit is reached, or when nothing has gone on for a while.
     fn check(&mut self, left: Left) -> Result<()> {
-        match self.last {
-            Some((known, since)) if known == left => {
-                if since.elapsed() > STALL {
-                    return Err(self.given_up(left, &format!("nothing went on for {} s", STALL.as_secs())));
-                }
-            }
-            _ => self.last = Some((left, Instant::now())),
+        let since = self.looked_at.elapsed();
+        self.looked_at += since;
+        self.stalled = match self.last {
+            Some(known) if known == left => self.stalled + since.min(LOOK_MAX),
+            _ => Duration::ZERO,
+        };
+        self.last = Some(left);
+        if self.stalled > STALL {
+            return Err(self.given_up(left, &format!("nothing went on for {} s", STALL.as_secs())));
         }
         if self.started.elapsed() > self.limit {
             return Err(self.given_up(left, &format!("the limit of {} s is reached", self.limit.as_secs())));
