@@ -35,12 +35,13 @@ pub fn delete_topics_with_prefix(prefix: &str) {
     drop(std::thread::spawn(work).join());
 }
 
-/// End of each partition of a topic, by number; empty if there is no such topic.
+/// End of each partition of a topic, by number; empty if there is no such topic. Waits for partitions that have no leader yet.
 ///
 /// # Panics
 /// When the cluster doesn't answer.
 pub fn ends(brokers: &str, topic: &str) -> Vec<i64> {
-    ends_so_far(brokers, topic).into_iter().map(|end| end.expect("the partition has an end")).collect()
+    let what = format!("the ends of {topic}");
+    crate::wait_for(&what, TIMEOUT, || ends_so_far(brokers, topic).into_iter().collect::<KafkaResult<_>>().ok())
 }
 
 /// Records that a topic has ever had, as far as its partitions are there by now: the sum of their ends. 0 if there is no such topic.
@@ -80,7 +81,7 @@ pub fn delete_records(brokers: &str, topic: &str) {
 /// When the cluster refuses.
 pub fn delete_topic(brokers: &str, topic: &str) {
     admin(brokers, async |client| client.delete_topics(&[topic], &AdminOptions::new()).await).expect("it is deleted");
-    crate::wait_for("the topic to go", TIMEOUT, || ends(brokers, topic).is_empty().then_some(()));
+    crate::wait_for("the topic to go", TIMEOUT, || ends_so_far(brokers, topic).is_empty().then_some(()));
 }
 
 fn admin<T>(brokers: &str, work: impl AsyncFnOnce(&AdminClient<DefaultClientContext>) -> T) -> T {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
+static PORTS: AtomicU32 = AtomicU32::new(0);
 
 /// `base` with an ending that no other test of any run has; fits topics, databases and subjects.
 pub fn unique_name(base: &str) -> String {
@@ -13,8 +14,20 @@ pub fn unique_name(base: &str) -> String {
     format!("{base}_{:x}_{:x}_{count}", micros & 0xffff_ffff_ffff, std::process::id())
 }
 
-/// A TCP port on the loopback that was free a moment ago.
+/// A TCP port on the loopback that was free a moment ago, as was the one after it.
+///
+/// Both lie below the ports that the system gives out by itself (Linux: from 32768 on, see `ip_local_port_range`), so that no connection of
+/// another test takes one before the server listens, or while it is down.
+///
+/// # Panics
+/// When all are taken.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on the loopback");
-    listener.local_addr().expect("the listener's address").port()
+    const FIRST: u32 = 10_000;
+    const PAIRS: u32 = 10_000;
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    // Tests are processes of their own, and begin at places of their own.
+    let begin = std::process::id().wrapping_mul(31).wrapping_add(PORTS.fetch_add(1, Ordering::Relaxed));
+    let pairs = (0..PAIRS).map(|step| FIRST + begin.wrapping_add(step) % PAIRS * 2);
+    let mut ports = pairs.filter_map(|port| u16::try_from(port).ok());
+    ports.find(|port| is_free(*port) && is_free(port + 1)).expect("a free port on the loopback")
 }

@@ -1,7 +1,6 @@
 //! Servers that belong to one test, so that it can kill them.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,9 +48,7 @@ impl OwnServer {
         let readable = fs::Permissions::from_mode(0o755);
         let directory = tempfile::Builder::new().permissions(readable).tempdir().expect("a directory");
         // Kafka's controller takes the port after the broker's.
-        let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        let port = std::iter::repeat_with(crate::free_port).find(|port| is_free(port + 1)).expect("a port");
-        let server = Self { script, pid_file, port, directory };
+        let server = Self { script, pid_file, port: crate::free_port(), directory };
         server.start();
         server
     }

@@ -126,6 +126,10 @@ impl Supervised {
     pub fn wait_for_line(&mut self, deadline: Duration, matches: impl Fn(&str) -> bool) -> String {
         let start = Instant::now();
         loop {
+            if !self.is_running() {
+                // Its last lines are here once it is waited for.
+                self.wait(deadline);
+            }
             let found = self.stdout().into_iter().chain(self.stderr()).find(|line| matches(line));
             if let Some(line) = found {
                 return line;
