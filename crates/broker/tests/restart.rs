@@ -178,7 +178,8 @@ fn a_full_disk_costs_nothing_that_was_acknowledged() {
     let bootstrap = &broker.bootstrap;
     scripts::topics::create(bootstrap, &topic, 1, &[]);
     let mut settings = config(bootstrap);
-    settings.set("message.timeout.ms", "1500").set("batch.num.messages", "10");
+    // It counts from here on, and must outlast whatever holds up the ones before the disk is full.
+    settings.set("message.timeout.ms", "15000").set("batch.num.messages", "10");
     let records: Vec<Record> = (0..1_000).map(|number| Record::new(number.to_string(), "x".repeat(1_000))).collect();
     let became = scripts::send(&settings, &topic, &records);
     let acknowledged: Vec<usize> = (0..).zip(&became).filter(|(_, became)| became.is_ok()).map(|(at, _)| at).collect();

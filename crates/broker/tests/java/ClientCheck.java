@@ -128,7 +128,7 @@ public class ClientCheck {
     static void group(Admin admin, String assignor) throws Exception {
         String topic = create(admin, "java-group", 4, Map.of());
         String group = "group." + run + "." + assignor;
-        Map<String, Object> settings = Map.of("group.id", group, "heartbeat.interval.ms", 200, "session.timeout.ms", 6000,
+        Map<String, Object> settings = Map.of("group.id", group, "heartbeat.interval.ms", 200, "session.timeout.ms", 45000,
             "partition.assignment.strategy", "org.apache.kafka.clients.consumer." + assignor);
         fill(topic, 5);
         var first = consumer(settings);

@@ -22,7 +22,7 @@ fn member_with(bootstrap: &str, group: &str, strategy: &str, topic: &str, more: 
         .set("partition.assignment.strategy", strategy)
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "false")
-        .set("session.timeout.ms", "6000")
+        .set("session.timeout.ms", "45000")
         .set("heartbeat.interval.ms", "200");
     for (name, value) in more {
         settings.set(*name, *value);

@@ -213,7 +213,7 @@ pub fn long_poll(bootstrap: &str) {
     let topic = unique("poll");
     topics::create(bootstrap, &topic, 1, &[]);
     let mut settings = config(bootstrap);
-    settings.set("group.id", unique("poll")).set("fetch.wait.max.ms", "20000").set("fetch.min.bytes", "1");
+    settings.set("group.id", unique("poll")).set("fetch.wait.max.ms", "60000").set("fetch.min.bytes", "1");
     let consumer: BaseConsumer = settings.create().unwrap();
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
@@ -226,7 +226,7 @@ pub fn long_poll(bootstrap: &str) {
     let sent = Instant::now();
     send_all(&producer, &topic, &[Record::new("k", "second")]);
     assert_eq!(text(take(&consumer, 1)[0].payload()), "second");
-    assert!(sent.elapsed() < Duration::from_secs(5), "came after {:?}", sent.elapsed());
+    assert!(sent.elapsed() < TIMEOUT, "came after {:?}", sent.elapsed());
 }
 
 /// A batch over the topic's limit is refused, smaller ones go on.
