@@ -183,7 +183,7 @@ fn each_bad_record_is_rejected_with_its_reason_and_the_good_ones_are_stored() {
         .collect();
     assert_eq!(stored, good);
     pipeline.signal(Signal::SIGINT);
-    assert_eq!(pipeline.wait(Duration::from_secs(60)).code(), Some(0), "{}", pipeline.tail());
+    assert_eq!(pipeline.wait(Duration::from_secs(150)).code(), Some(0), "{}", pipeline.tail());
 }
 
 /// The command ends with `code`, and its message holds all the `words`.

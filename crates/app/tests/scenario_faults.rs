@@ -40,7 +40,7 @@ fn postgresql_killed_twice_under_load_loses_and_repeats_nothing() {
     let generated = common::end(generator);
     project.wait_for_value(count, &generated.to_string(), Duration::from_secs(90));
     pipeline.signal(Signal::SIGTERM);
-    assert_eq!(pipeline.wait(Duration::from_secs(60)).code(), Some(0), "{}", pipeline.tail());
+    assert_eq!(pipeline.wait(Duration::from_secs(150)).code(), Some(0), "{}", pipeline.tail());
 
     let summary = common::assert_nothing_is_lost(&project, generated);
     assert_eq!(summary["validated"], generated, "{summary}");
@@ -87,6 +87,6 @@ fn a_postgresql_that_hangs_is_shown_and_waited_for() {
     });
     let generated = common::end(generator);
     pipeline.signal(Signal::SIGTERM);
-    assert_eq!(pipeline.wait(Duration::from_secs(60)).code(), Some(0), "{}", pipeline.tail());
+    assert_eq!(pipeline.wait(Duration::from_secs(150)).code(), Some(0), "{}", pipeline.tail());
     common::assert_nothing_is_lost(&project, generated);
 }

@@ -74,6 +74,7 @@ fn tap_shows_what_is_there_and_what_comes() {
         assert_eq!(loaded.code, Some(0), "{}", loaded.stderr);
         (!tap.is_running()).then_some(())
     });
+    tap.wait(DEADLINE);
     let seen: Value = serde_json::from_str(&tap.stdout().concat()).expect("one record");
     assert_eq!(seen["headers"]["ts.reason"], "rule", "{seen}");
     up.signal(Signal::SIGINT);

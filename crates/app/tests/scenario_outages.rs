@@ -161,10 +161,8 @@ fn the_store_alone_goes_on_without_the_registry_but_for_records_of_a_schema_that
         stored += PARTITIONS;
         project.wait_for_value("SELECT count(*) FROM bi.large_orders", &stored.to_string(), PATIENCE);
     };
-    testkit::wait_for("the topics", PATIENCE, || {
-        engine.assert_running();
-        engine.stderr().iter().any(|line| line.contains("the process stage starts")).then_some(())
-    });
+    engine.wait_for_line(PATIENCE, |line| line.contains("the process stage starts"));
+    store.wait_for_line(PATIENCE, |line| line.contains("the store stage starts"));
     order_at(0);
     registry_process.kill();
     order_at(5);

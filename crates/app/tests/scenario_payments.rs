@@ -44,7 +44,7 @@ fn payments_from_start_to_end(column: Column) {
     assert_eq!(generated["generated"], RATE * SECONDS);
 
     pipeline.signal(Signal::SIGINT);
-    let status = pipeline.wait(Duration::from_secs(60));
+    let status = pipeline.wait(Duration::from_secs(150));
     assert_eq!(status.code(), Some(0), "{}", pipeline.tail());
 
     // What the stop found under way goes on at the next start.

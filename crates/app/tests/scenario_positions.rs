@@ -55,6 +55,7 @@ fn load_at(project: &ProjectDir, id: &str, time: &str) {
 fn run_until_more(project: &ProjectDir, stages: &str, name: &str) {
     let before = count(project, name);
     let mut process = project.start("run", &["--stages", stages]);
+    process.wait_for_line(DEADLINE, |line| line.starts_with("running "));
     testkit::wait_for("another record", DEADLINE, || (count(project, name) > before).then_some(()));
     process.signal(Signal::SIGTERM);
     assert!(process.wait(DEADLINE).success(), "{}", process.tail());

@@ -8,6 +8,7 @@
     reason = "a test reports by panicking"
 )]
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -154,30 +155,79 @@ fn shop() -> ProjectDir {
     ProjectDir::copy_of(&template, BINARY, Column::Embedded)
 }
 
+/// Products whose rows are valid for a time: of product 4 there is no row yet when it is ordered, of 2, 5 and 9 there is none at all.
+const VALID_PRODUCTS: [&str; 5] = [
+    "p1,Espresso,drinks,,2026-01-05T09:00:05Z",
+    "p1,Espresso,coffee,2026-01-05T09:00:05Z,",
+    "p3,Carrot cake,food,,2026-01-05T09:01:00Z",
+    "p3,Carrot cake,cakes,2026-01-05T09:02:10Z,",
+    "p4,Club sandwich,food,2026-01-05T09:00:42Z,",
+];
+/// Another row of a product for a time at which it has one.
+const OVERLAPPING: &str = "p1,Espresso,late,2026-01-06T00:00:00Z,";
+const VALIDITY: &str = "key: product_id, valid_from: valid_from, valid_to: valid_to";
+const VALID_COLUMNS: &str =
+    "columns: { product_id: text, name: text, category: text, valid_from: timestamp, valid_to: timestamp }";
+
+/// Lets the shop's products come from somewhere else.
+fn products_from(project: &ProjectDir, source: &str) {
+    project.edit("tillstream.yaml", "{ file: reference/products.csv, key: product_id }", source);
+}
+
+/// The shop's orders were joined with the products that were valid at their time.
+fn assert_valid_then(project: &ProjectDir) {
+    let found =
+        project.sql("SELECT to_char(window_start, 'HH24:MI'), category, units FROM bi.sales_per_minute ORDER BY 1, 2");
+    let expected = ["09:00,coffee,2", "09:00,food,1", "09:00,unknown,1", "09:01,unknown,5", "09:02,cakes,20"];
+    assert_eq!(found, expected);
+}
+
+fn drain(project: &ProjectDir) -> String {
+    let ended = project.run("up", &["--drain"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended.stderr
+}
+
+/// Two rows of a key at one time refuse the table, and the one before stays.
+fn assert_overlap_refused(project: &ProjectDir) {
+    let talk = drain(project);
+    assert!(talk.contains("key (p1) that are valid at the same time"), "{talk}");
+    assert_valid_then(project);
+}
+
 #[test]
 fn an_order_is_joined_with_the_product_that_was_valid_then() {
     let project = shop();
-    let rows = "product_id,name,category,valid_from,valid_to\n\
-                p1,Espresso,drinks,,2026-01-05 09:00:05\np1,Espresso,coffee,2026-01-05 09:00:05,\n\
-                p3,Carrot cake,food,,2026-01-05 09:01:00\np3,Carrot cake,cakes,2026-01-05 09:02:10,\n\
-                p4,Club sandwich,food,2026-01-05 09:00:42,\n";
-    std::fs::write(project.path.join("reference/products.csv"), rows).expect("the table can be written");
-    let validity = "key: product_id, valid_from: valid_from, valid_to: valid_to }";
-    project.edit("tillstream.yaml", "products.csv, key: product_id }", &format!("products.csv, {validity}"));
-    let ended = project.run("up", &["--drain"]);
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let found =
-        project.sql("SELECT to_char(window_start, 'HH24:MI'), category, units FROM bi.sales_per_minute ORDER BY 1, 2");
-    // Of product 4 there is no row yet when it is ordered; of 2, 5 and 9 there is none at all.
-    let expected = ["09:00,coffee,2", "09:00,food,1", "09:00,unknown,1", "09:01,unknown,5", "09:02,cakes,20"];
-    assert_eq!(found, expected);
+    let write = |rows: &[&str]| {
+        let text = format!("product_id,name,category,valid_from,valid_to\n{}\n", rows.join("\n"));
+        std::fs::write(project.path.join("reference/products.csv"), text).expect("the table can be written");
+    };
+    write(&VALID_PRODUCTS);
+    products_from(&project, &format!("{{ file: reference/products.csv, {VALIDITY} }}"));
+    drain(&project);
+    assert_valid_then(&project);
+    write(&[&VALID_PRODUCTS[..], &[OVERLAPPING]].concat());
+    assert_overlap_refused(&project);
+}
 
-    // Two rows of a key at one time refuse the table, and the one before stays.
-    let overlapping = format!("{rows}p1,Espresso,late,2026-01-06 00:00:00,\n");
-    std::fs::write(project.path.join("reference/products.csv"), overlapping).expect("the table can be written");
-    let ended = project.run("up", &["--drain"]);
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("key (p1) that are valid at the same time"), "{}", ended.stderr);
+#[test]
+fn rows_of_postgresql_are_valid_for_a_time() {
+    let project = shop();
+    project.sql(
+        "CREATE SCHEMA shop; CREATE TABLE shop.products (product_id text, name text, category text, valid_from timestamptz, valid_to timestamptz)",
+    );
+    let insert = |rows: &[&str]| {
+        let value = |field: &str| if field.is_empty() { "NULL".to_owned() } else { format!("'{field}'") };
+        let row = |row: &&str| format!("({})", row.split(',').map(value).collect::<Vec<_>>().join(", "));
+        let rows = rows.iter().map(row).collect::<Vec<_>>().join(", ");
+        project.sql(&format!("INSERT INTO shop.products VALUES {rows}"));
+    };
+    insert(&VALID_PRODUCTS);
+    products_from(&project, &format!("{{ table: shop.products, {VALIDITY}, {VALID_COLUMNS} }}"));
+    drain(&project);
+    assert_valid_then(&project);
+    insert(&[OVERLAPPING]);
+    assert_overlap_refused(&project);
 }
 
 #[test]
@@ -221,8 +271,48 @@ fn a_topic_is_followed() {
     project.wait_for_value("SELECT count(*) FROM bi.large_orders", "4", WAIT);
     let found = project.sql("SELECT order_id, coalesce(product, '-') FROM bi.large_orders ORDER BY 1");
     assert_eq!(found, ["o1,Espresso", "o2,-", "o3,Ristretto", "o4,Cake"]);
+    project.wait_for_value("SELECT sum(orders) FROM bi.sales_per_minute", "4", WAIT);
     let found = project.sql("SELECT category, orders FROM bi.sales_per_minute ORDER BY 1");
     assert_eq!(found, ["coffee,1", "drinks,1", "food,1", "unknown,1"]);
     pipeline.signal(Signal::SIGTERM);
     assert_eq!(pipeline.wait(WAIT).code(), Some(0), "{}", pipeline.tail());
+}
+
+#[test]
+fn rows_of_a_topic_are_valid_for_a_time() {
+    let project = shop();
+    let optional_time = r#"[ "null", { "type": "long", "logicalType": "timestamp-micros" } ], "default": null"#;
+    let schema = format!(
+        r#"{{ "type": "record", "name": "Product", "fields": [ {{ "name": "row_id", "type": "string" }}, {{ "name": "product_id", "type": "string" }},
+        {{ "name": "name", "type": "string" }}, {{ "name": "category", "type": "string" }}, {{ "name": "valid_from", "type": {optional_time} }},
+        {{ "name": "valid_to", "type": {optional_time} }}, {{ "name": "changed_at", "type": {{ "type": "long", "logicalType": "timestamp-micros" }} }} ] }}"#
+    );
+    std::fs::write(project.path.join("schemas/product.avsc"), schema).expect("the schema can be written");
+    let stream = "streams:\n  product_log: { schema: schemas/product.avsc, key: row_id, event_time: changed_at }\n";
+    project.edit("tillstream.yaml", "\nstreams:\n", &format!("\n{stream}"));
+    let source = "topic: product_log.validated";
+    products_from(&project, &format!("{{ {source}, refresh: 50ms, {VALIDITY}, {VALID_COLUMNS} }}"));
+    project.edit("tillstream.yaml", "  - { stream: orders, file: data/orders.csv }\n", "");
+    project.edit("tillstream.yaml", "\ninputs:\n", "\n");
+    let mut pipeline = project.up(&[]);
+    let load = |stream: &str, file: &str| {
+        let ended = project.run("load", &[file, "--stream", stream]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    };
+    let products = |name: &str, rows: &[&str]| {
+        let mut text = "row_id,product_id,name,category,valid_from,valid_to,changed_at\n".to_owned();
+        for (number, row) in rows.iter().enumerate() {
+            writeln!(text, "{name} {number},{row},2026-01-05T08:00:00Z").unwrap();
+        }
+        std::fs::write(project.path.join(name), text).expect("the file can be written");
+        load("product_log", &project.path.join(name).display().to_string());
+    };
+    products("known.csv", &VALID_PRODUCTS);
+    pipeline.wait_for_line(WAIT, |line| line.contains("a new version of a reference table") && line.contains("rows=5"));
+    load("orders", &project.path.join("data/orders.csv").display().to_string());
+    products("late.csv", &[OVERLAPPING]);
+    pipeline.wait_for_line(WAIT, |line| line.contains("key (p1) that are valid at the same time"));
+    pipeline.signal(Signal::SIGTERM);
+    assert_eq!(pipeline.wait(WAIT).code(), Some(0), "{}", pipeline.tail());
+    assert_overlap_refused(&project);
 }

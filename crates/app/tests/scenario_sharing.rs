@@ -69,9 +69,9 @@ fn a_process_that_is_killed_is_replaced_by_the_others_and_shares_again_when_it_i
 
     processes.push(start(&project));
     wait_until_shared(&[&processes[0], &processes[1]], &SHARED);
-    let readiness = common::readiness(&processes[1]);
-    assert!(readiness.contains("200 OK") && readiness.contains("stands by"), "{readiness}");
-    assert!(readiness.contains("stage validate transactions: has 2 of 4 partitions: "), "{readiness}");
+    let wanted = ["200 OK", "stands by", "stage validate transactions: has 2 of 4 partitions: "];
+    let is_ready = || wanted.iter().all(|words| common::readiness(&processes[1]).contains(words)).then_some(());
+    testkit::wait_for("the word of its stages", DEADLINE, is_ready);
     wait_for_more_rows(&project, 1_500);
     let sent = common::end(generator);
     assert_right(&project, processes, sent);

@@ -46,7 +46,7 @@ fn generate(project: &ProjectDir) {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     project.wait_for_value("SELECT count(*) FROM bi.payments_enriched", "6000", Duration::from_secs(60));
     pipeline.signal(Signal::SIGTERM);
-    assert!(pipeline.wait(Duration::from_secs(60)).success(), "{}", pipeline.tail());
+    assert!(pipeline.wait(Duration::from_secs(150)).success(), "{}", pipeline.tail());
 }
 
 fn drain(project: &ProjectDir) -> Ended {

@@ -21,6 +21,7 @@ use testkit::project::{Column, ProjectDir, grocery_data};
 use testkit::python;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tillstream");
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// When each result was last written to.
 fn written(project: &ProjectDir, queries: &[&str]) -> Vec<String> {
@@ -78,14 +79,14 @@ fn streaming_queries_on_spark_fill_the_same_tables_and_survive_a_kill() {
             .sql_value(&format!("SELECT count(*) || ' ' || sum(folded_rows) FROM results.{query} WHERE NOT is_deleted"))
     };
     let mut process = spark.up(&[]);
-    process.wait_for_line(Duration::from_secs(120), |line| line.contains("started on Apache Spark"));
+    process.wait_for_line(PATIENCE, |line| line.contains("started on Apache Spark"));
     // Our process goes without a word; Spark's queries run on and are found again.
     process.kill();
     let mut process = spark.up(&[]);
     let all = [&PAYMENTS[..], &[PATTERN]].concat();
     for query in &all {
         let value = format!("SELECT count(*) || ' ' || sum(folded_rows) FROM results.{query} WHERE NOT is_deleted");
-        spark.wait_for_value(&value, &wanted(query), Duration::from_secs(120));
+        spark.wait_for_value(&value, &wanted(query), PATIENCE);
     }
     assert_same_tables(&local, &spark, &all);
     // What Spark says of its micro-batches.
@@ -99,7 +100,7 @@ fn streaming_queries_on_spark_fill_the_same_tables_and_survive_a_kill() {
         });
     }
     process.signal(nix::sys::signal::Signal::SIGINT);
-    let status = process.wait(Duration::from_secs(60));
+    let status = process.wait(PATIENCE);
     assert_eq!(status.code(), Some(0), "{}", process.tail());
     let changelogs = Command::new("find").arg(spark.data_dir().join("spark")).args(["-name", "*.changelog"]).output();
     assert!(!changelogs.unwrap().stdout.is_empty(), "state is in RocksDB, and its changes in the checkpoint");
@@ -114,10 +115,12 @@ fn a_query_that_changed_between_two_runs_fills_its_next_generation_on_spark() {
     std::fs::write(spark.path.join("second.csv"), &files[1]).unwrap();
     on_spark(&spark, &testkit::spark::url());
     spark.set("spark.shuffle_partitions=1");
+    let line = |words: &'static [&str]| move |line: &str| words.iter().all(|word| line.contains(word));
     let mut process = spark.up(&[]);
-    testkit::wait_for("the first rows from Spark", Duration::from_secs(120), || {
+    testkit::wait_for("the first rows from Spark", PATIENCE, || {
         (spark.sql_value(&folded("kpis_per_minute")) != "0").then_some(())
     });
+    process.wait_for_line(PATIENCE, line(&["started on Apache Spark", "payments_enriched.g1"]));
     // What it was runs on at Spark while it is changed.
     process.kill();
     for project in [&local, &spark] {
@@ -126,13 +129,12 @@ fn a_query_that_changed_between_two_runs_fills_its_next_generation_on_spark() {
     }
     drain(&local);
     let mut process = spark.up(&[]);
-    let line = |words: &'static [&str]| move |line: &str| words.iter().all(|word| line.contains(word));
-    process.wait_for_line(Duration::from_secs(120), line(&["stopped on Apache Spark", "kpis_per_minute.g1"]));
-    process.wait_for_line(Duration::from_secs(120), line(&["found running on Apache Spark", "payments_enriched.g1"]));
-    process.wait_for_line(Duration::from_secs(120), line(&["started on Apache Spark", "kpis_per_minute.g2"]));
+    process.wait_for_line(PATIENCE, line(&["stopped on Apache Spark", "kpis_per_minute.g1"]));
+    process.wait_for_line(PATIENCE, line(&["found running on Apache Spark", "payments_enriched.g1"]));
+    process.wait_for_line(PATIENCE, line(&["started on Apache Spark", "kpis_per_minute.g2"]));
     load(&spark, "second.csv");
     for (query, table) in [("kpis_per_minute", "kpis_per_minute__g2"), ("payments_enriched", "payments_enriched")] {
-        spark.wait_for_value(&folded(table), &local.sql_value(&folded(query)), Duration::from_secs(120));
+        spark.wait_for_value(&folded(table), &local.sql_value(&folded(query)), PATIENCE);
     }
     assert_same_tables(&local, &spark, &["payments_enriched"]);
     let kpis = "SELECT window_start, currency, payments, least_amount, approved_total, average_amount FROM bi.kpis_per_minute ORDER BY 1, 2";
@@ -140,5 +142,5 @@ fn a_query_that_changed_between_two_runs_fills_its_next_generation_on_spark() {
     let states = "SELECT generation, state FROM ops.generations WHERE query = 'kpis_per_minute' ORDER BY 1";
     assert_eq!(spark.sql(states), ["1,retired", "2,shown"]);
     process.signal(nix::sys::signal::Signal::SIGINT);
-    assert_eq!(process.wait(Duration::from_secs(60)).code(), Some(0), "{}", process.tail());
+    assert_eq!(process.wait(PATIENCE).code(), Some(0), "{}", process.tail());
 }

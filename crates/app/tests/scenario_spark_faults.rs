@@ -67,7 +67,7 @@ fn a_spark_that_is_killed_and_comes_back_fills_the_same_tables() {
     assert_same_tables(&local, &spark, &TWO);
 
     process.signal(Signal::SIGINT);
-    let status = process.wait(Duration::from_secs(60));
+    let status = process.wait(PATIENCE);
     assert_eq!(status.code(), Some(0), "{}", process.tail());
     let none_runs = TWO
         .map(|query| format!("{query}: DOESN'T RUN: it was stopped, or has failed; Spark's log says why\n"))
@@ -160,6 +160,6 @@ fn rows_that_spark_drops_stop_the_pipeline_and_the_next_start_puts_the_tables_ri
         spark.wait_for_value(&folded(query), "60", PATIENCE);
     }
     process.signal(Signal::SIGINT);
-    let status = process.wait(Duration::from_secs(60));
+    let status = process.wait(PATIENCE);
     assert_eq!(status.code(), Some(0), "{}", process.tail());
 }

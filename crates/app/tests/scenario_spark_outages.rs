@@ -122,6 +122,6 @@ fn postgresql_kafka_and_the_registry_away_change_no_table() {
     assert_same_tables(&local, &spark, &TWO);
     assert!(registry_process.is_running());
     pipeline.signal(Signal::SIGINT);
-    let status = pipeline.wait(Duration::from_secs(60));
+    let status = pipeline.wait(PATIENCE);
     assert_eq!(status.code(), Some(0), "{}", pipeline.tail());
 }

@@ -144,7 +144,7 @@ fn killed_amid_joins_each_pair_is_stored_once_and_windows_hold_them_all() {
         pipeline.kill();
     }
     let mut pipeline = project.up(&[]);
-    let deadline = Duration::from_secs(60);
+    let deadline = Duration::from_secs(150);
     project.wait_for_value(
         "SELECT (SELECT count(*) FROM bi.seen_orders), (SELECT count(*) FROM bi.seen_clicks)",
         "2700,2700",
