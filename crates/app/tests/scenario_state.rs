@@ -32,14 +32,12 @@ fn metric(pipeline: &Supervised, series: &str) -> f64 {
     value.map_or(0.0, |value| value.parse().expect("a number"))
 }
 
-/// Payments validated by any process so far.
-fn validated(pipeline: &Supervised) -> f64 {
-    metric(pipeline, "tillstream_records_total{stream=\"transactions\",outcome=\"validated\"}")
-}
-
-/// Waits for so many payments more that a minute of them has accounts that pay more than once, however early the state was full.
-fn wait_for_enough(pipeline: &Supervised, before: f64) {
-    testkit::wait_for("10,000 payments", PATIENCE, || (validated(pipeline) >= before + 10_000.0).then_some(()));
+/// Waits until so many payments more than `before` are validated that a minute of them has accounts that pay more than once, however early the
+/// state was full.
+fn wait_for_enough(pipeline: &Supervised, before: u64) {
+    let validated = "tillstream_records_total{stream=\"transactions\",outcome=\"validated\"}";
+    let wanted = (before + 10_000) as f64;
+    testkit::wait_for("10,000 payments", PATIENCE, || (metric(pipeline, validated) >= wanted).then_some(()));
 }
 
 #[test]
@@ -48,7 +46,6 @@ fn state_on_the_disk_outlives_a_kill_and_leaves_no_file() {
     let mut generated = 0;
     for _ in 0..2 {
         let mut pipeline = project.up(&[]);
-        let before = validated(&pipeline);
         let generator = common::generate(&project, 2_000, "0");
         for query in ["velocity", "far_above_average"] {
             let spilled = format!("tillstream_query_spilled_bytes{{query=\"{query}\"}}");
@@ -56,7 +53,7 @@ fn state_on_the_disk_outlives_a_kill_and_leaves_no_file() {
                 (metric(&pipeline, &spilled) > 0.0).then_some(())
             });
         }
-        wait_for_enough(&pipeline, before);
+        wait_for_enough(&pipeline, generated);
         generated += common::end(generator);
         pipeline.signal(Signal::SIGKILL);
         pipeline.wait(PATIENCE);
@@ -78,7 +75,7 @@ fn a_query_without_room_waits_and_says_so_and_goes_on_with_more() {
         let said = common::readiness(&pipeline);
         (said.contains("query velocity: its state needs about") && said.contains("process.state_limit")).then_some(())
     });
-    wait_for_enough(&pipeline, 0.0);
+    wait_for_enough(&pipeline, 0);
     let generated = common::end(generator);
     pipeline.assert_running();
     pipeline.signal(Signal::SIGTERM);

@@ -61,7 +61,7 @@ pub(crate) fn status(place: &Place) -> Result<Vec<QueryState>> {
 /// Stops the project's queries; gives their names. They go on from their checkpoints when they are started again.
 ///
 /// # Errors
-/// When Spark isn't there, or doesn't stop one: the others are stopped all the same.
+/// When Spark isn't there, or doesn't stop one; the others are stopped all the same, then.
 pub(crate) fn stop(place: &Place, session: &mut Session, snapshots: &SnapshotStore) -> Result<Vec<String>> {
     let running = running(place, session)?;
     let mut end = |(name, query): (QueryName, RunningQuery)| {

@@ -1,6 +1,7 @@
 //! Streaming queries on Spark: started or found again by name, watched, stopped.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use model::{Classified as _, Retry, TopicPartition};
@@ -20,6 +21,10 @@ use crate::run::sharing::Share;
 
 /// How often Spark is asked how the queries are.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a stage that is stopped waits for its queries to stop: less than the pipeline waits for the stage.
+const STOP_WITHIN: Duration = Duration::from_secs(14);
+/// How long one that can't go on does.
+const FAILED_WITHIN: Duration = Duration::from_secs(120);
 
 /// Starts what isn't running yet and watches it until the stop switch is thrown, a query fails, or another process is to watch them. They have
 /// new rows of the tables that they join.
@@ -49,12 +54,30 @@ pub(super) fn end(stage: &SparkStage, share: &Share, watched: Result<()>) -> Res
     if (is_tried_again && !stage.context.stop.is_set()) || share.partitions().is_empty() {
         return watched;
     }
-    let session = stage.place.streaming_session();
-    let stopped = session.and_then(|mut session| queries::stop(&stage.place, &mut session, &stage.snapshots));
+    if let (Err(error), false) = (&watched, is_tried_again) {
+        stage.context.status.set_trouble(NAME, Some(error.to_string()));
+    }
+    let stopped = stop_soon(stage);
     if let Err(error) = &stopped {
         tracing::warn!(%error, "not all queries on Apache Spark could be stopped; `tillstream spark stop` stops those that run on");
     }
-    watched.and(stopped.map(drop))
+    watched.and(stopped)
+}
+
+/// Stops all queries, on a thread of its own, so that a Spark that hangs holds nobody for ever.
+fn stop_soon(stage: &SparkStage) -> Result<()> {
+    let (done, stopped) = sync_channel(1);
+    let (place, snapshots) = (stage.place.clone(), stage.snapshots.clone());
+    let stop = move || {
+        let session = place.streaming_session();
+        // Who waits may have gone.
+        drop(done.send(session.and_then(|mut session| queries::stop(&place, &mut session, &snapshots).map(drop))));
+    };
+    let thread = std::thread::Builder::new().name("spark-stop".to_owned()).spawn(stop);
+    thread.map_err(|error| Error::system("starting the thread that stops queries", error))?;
+    let within = if stage.context.stop.is_set() { STOP_WITHIN } else { FAILED_WITHIN };
+    let late = || Error::Unavailable(format!("Apache Spark has not stopped them in {} s", within.as_secs()));
+    stopped.recv_timeout(within).map_err(|_| late())?
 }
 
 /// False if the queries are to be watched no longer.
