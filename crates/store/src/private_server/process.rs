@@ -1,6 +1,7 @@
 //! The server's process: starting it, recognising one that runs already, and the watcher that stops it when all its users are dead.
 
 use std::fs::{self, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -221,8 +222,22 @@ fn choose_port(directory: &Directory, fixed: Option<u16>, another: bool) -> Resu
         }
         tracing::warn!(port, "the private server's port of the last start is taken; taking another");
     }
+    if let Some(port) = usual_ports(directory.path()).find(|port| is_free(*port).is_ok()) {
+        return Ok(port);
+    }
     let listener = is_free(0).and_then(|listener| listener.local_addr());
     Ok(listener.map_err(|error| directory.io("no free port can be had", &error))?.port())
+}
+
+/// Ports for the server of a directory, each directory's first one another. They lie below those that systems give out by themselves (Linux:
+/// from 32768 on), so that nobody takes one by chance while the server is down.
+fn usual_ports(directory: &Path) -> impl Iterator<Item = u16> {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    let mut hasher = DefaultHasher::new();
+    directory.hash(&mut hasher);
+    let begin = u16::try_from(hasher.finish() % u64::from(COUNT)).unwrap_or(0);
+    (0..COUNT).map(move |step| FIRST + (begin + step) % COUNT)
 }
 
 fn open_log(directory: &Directory) -> Result<File> {
