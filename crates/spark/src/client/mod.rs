@@ -65,8 +65,8 @@ impl Session {
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{shown}"))
             .map_err(|error| Error::Settings(format!("connections.spark.url: {error}")))?
             .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_while_idle(true);
+            // Not while idle, which Spark's server takes for a fault of the client, and closes the connection.
+            .http2_keep_alive_interval(Duration::from_secs(30));
         if address.tls {
             let tls = ClientTlsConfig::new().with_native_roots();
             endpoint = endpoint.tls_config(tls).map_err(|error| unavailable(&error))?;
