@@ -225,13 +225,16 @@ async fn faults_of_the_server_are_told_apart() {
     let database = Database::with(StoreOptions::default()).await;
     database.store.ensure_table(&table()).await.unwrap();
 
-    // Another session holds the table: waiting helps.
-    let options = StoreOptions { statement_timeout: std::time::Duration::from_secs(5), ..StoreOptions::default() };
-    let hurried = Store::connect(&database.url, options).await.unwrap();
+    // Another session holds the table, and the server ends the wait, as it does after `statement_timeout`: waiting helps.
     let blocker = database.store.client().await.unwrap();
+    let mut writer = open(&database.store).await;
     blocker.batch_execute("BEGIN; LOCK TABLE results.numbers").await.unwrap();
-    let mut writer = open_patiently(&hurried, &blocker).await;
-    let error = writer.apply(rows(0, 5)).await.unwrap_err();
+    let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+         WHERE application_name = 'tillstream writer' AND datname = current_database() AND wait_event_type = 'Lock'";
+    let cancelled =
+        wait_until("the writer waits", || async { !database.store.query(cancel, 1).await.unwrap().rows.is_empty() });
+    let (applied, ()) = tokio::join!(writer.apply(rows(0, 5)), cancelled);
+    let error = applied.unwrap_err();
     assert!(matches!(error, Error::TryLater { .. }), "{error}");
     blocker.batch_execute("ROLLBACK").await.unwrap();
     open(&database.store).await.apply(rows(0, 5)).await.unwrap();
@@ -261,14 +264,6 @@ async fn faults_of_the_server_are_told_apart() {
         assert!(!error.to_string().contains("wrong@"));
     }
     database.close().await;
-}
-
-/// Preparing takes a weaker lock than LOCK TABLE allows, so the table is freed for that moment.
-async fn open_patiently(store: &Store, blocker: &deadpool_postgres::Client) -> Writer {
-    blocker.batch_execute("ROLLBACK").await.unwrap();
-    let writer = open(store).await;
-    blocker.batch_execute("BEGIN; LOCK TABLE results.numbers").await.unwrap();
-    writer
 }
 
 #[tokio::test]

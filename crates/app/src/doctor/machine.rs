@@ -110,8 +110,8 @@ mod tests {
     fn a_clock_of_1970_and_a_taken_port_are_failures() {
         assert_eq!(clock(5_000_000).level, Level::Failure);
         assert_eq!(clock(EPOCH_US + 1).level, Level::Ok);
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = taken.local_addr().unwrap().to_string();
+        let address = format!("127.0.0.1:{}", testkit::free_port());
+        let taken = TcpListener::bind(&address).unwrap();
         let finding = port("serve", &address);
         assert_eq!(finding.level, Level::Failure);
         assert!(

@@ -83,7 +83,9 @@ impl Database {
         drop(self.store);
         let admin =
             Store::connect(&self.server.url(), StoreOptions { pool_size: 1, ..StoreOptions::default() }).await.unwrap();
-        admin.query(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), 0).await.unwrap();
+        // It waits for the sessions that it ends for some seconds only.
+        let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+        wait_until("the database is dropped", || async { admin.query(&drop, 0).await.is_ok() }).await;
         self.server.stop().await.unwrap();
     }
 }
@@ -123,7 +125,7 @@ pub fn batch(table: &str, rows: RecordBatch, versions: Vec<Version>, positions: 
 
 /// Waits until a condition holds, at most for 30 s.
 pub async fn wait_until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(90);
     while !holds().await {
         assert!(Instant::now() < deadline, "waited too long: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
