@@ -215,16 +215,34 @@ impl Reader {
     /// # Errors
     /// `Unavailable` when the cluster doesn't answer, `UnknownTopic` when there is no such partition.
     pub fn range(&self, partition: &TopicPartition) -> Result<(i64, i64)> {
-        self.consumer.fetch_watermarks(&partition.topic, partition.partition, REQUEST_TIMEOUT).map_err(|error| {
+        let asked = self.consumer.fetch_watermarks(&partition.topic, partition.partition, REQUEST_TIMEOUT);
+        asked.map_err(|error| {
+            let doing = format!("asking for the ends of {partition}");
             match error.rdkafka_error_code() {
                 Some(
                     RDKafkaErrorCode::UnknownTopicOrPartition
                     | RDKafkaErrorCode::UnknownTopic
                     | RDKafkaErrorCode::UnknownPartition,
-                ) => Error::UnknownTopic { topic: partition.to_string() },
-                _ => self.error(&error, &format!("asking for the ends of {partition}")),
+                ) => self.unknown(partition, doing),
+                _ => self.error(&error, &doing),
             }
         })
+    }
+
+    /// The error for a partition of which librdkafka knows nothing. It says so, too, when no broker has told it in time.
+    fn unknown(&self, partition: &TopicPartition, doing: String) -> Error {
+        let metadata = match self.consumer.fetch_metadata(Some(&partition.topic), REQUEST_TIMEOUT) {
+            Ok(metadata) => metadata,
+            Err(error) => return self.error(&error, &doing),
+        };
+        let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        match partitions.any(|known| known.id() == partition.partition) {
+            true => {
+                let reason = "it is there, and has no leader".to_owned();
+                Error::Unavailable { brokers: self.brokers.clone(), doing, reason }
+            }
+            false => Error::UnknownTopic { topic: partition.to_string() },
+        }
     }
 
     /// First offset whose Kafka timestamp is at or after `timestamp_ms`; `None` if there is none.

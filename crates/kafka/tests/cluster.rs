@@ -189,6 +189,21 @@ fn a_cluster_that_is_away_is_waited_for() {
 }
 
 #[test]
+fn a_partition_of_which_no_broker_tells_is_not_taken_for_one_that_is_not_there() {
+    let topic = make_topic(1);
+    let reader = |connection: &Connection| Reader::new(connection, &ReaderOptions::default()).unwrap();
+    for missing in [TopicPartition::new(topic.as_str(), 1), TopicPartition::new(format!("{topic}-no"), 0)] {
+        let error = reader(&connection()).range(&missing).unwrap_err();
+        assert!(matches!(error, Error::UnknownTopic { .. }), "{error}");
+    }
+    // Takes connections, and says nothing.
+    let hangs = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = Connection::plain(hangs.local_addr().unwrap().to_string());
+    let error = reader(&silent).range(&TopicPartition::new(topic.as_str(), 0)).unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+}
+
+#[test]
 fn markers_of_transactions_are_in_the_position() {
     let topic = make_topic(1);
     let partition = TopicPartition::new(topic.as_str(), 0);
