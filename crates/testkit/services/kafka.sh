@@ -36,6 +36,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
 group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=${TILLSTREAM_KAFKA_SESSION_MS:-9000}
 auto.create.topics.enable=false
 message.max.bytes=33554432
 P
