@@ -89,9 +89,7 @@ fn a_running_pipeline_shows_itself_to_other_tools() {
         prepare(command, directory.path());
         command.args(["up", "shop"]);
     });
-    for last in ["registry ", "kcat "] {
-        up.wait_for_line(DEADLINE, |line| line.starts_with(last));
-    }
+    up.wait_until_announced();
     let lines = [up.stdout(), up.stderr()].concat();
     let word = |start: &str, number: usize| {
         let line = lines.iter().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}? {lines:?}"));

@@ -101,7 +101,7 @@ fn an_ordinary_user_needs_no_rights() {
     assert_eq!((&summary["raw"], &summary["validated"]), (&9.into(), &7.into()), "{summary}");
 
     let mut up = Supervised::spawn(home.command(&["up", "shop"]));
-    up.wait_for_line(DEADLINE, |line| line.starts_with("registry "));
+    up.wait_until_announced();
     let rows = home.run(&["sql", "shop", "--output", "csv", "SELECT count(*) > 0 FROM bi.sales_per_minute"]);
     assert_eq!(rows.lines().nth(1), Some("t"), "{rows}");
     // `setpriv` has become the program.

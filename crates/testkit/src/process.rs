@@ -140,6 +140,16 @@ impl Supervised {
         }
     }
 
+    /// Waits until `tillstream up` or `run --serve` has said where everything is: what comes last on standard error, and on standard output.
+    ///
+    /// # Panics
+    /// As [`wait_for_line`](Self::wait_for_line).
+    pub fn wait_until_announced(&mut self) {
+        for last in ["registry ", "kcat "] {
+            self.wait_for_line(Duration::from_secs(90), |line| line.starts_with(last));
+        }
+    }
+
     /// The end of its output, for a test's message.
     pub fn tail(&self) -> String {
         let last = |lines: Vec<String>| lines.iter().rev().take(30).rev().cloned().collect::<Vec<_>>().join("\n");

@@ -118,10 +118,7 @@ impl ProjectDir {
     /// Starts `up` and waits until its stages run and other commands find it.
     pub fn up(&self, rest: &[&str]) -> Supervised {
         let mut process = self.start("up", rest);
-        // Standard error and output: what comes last on each.
-        for last in ["registry ", "kcat "] {
-            process.wait_for_line(Duration::from_secs(90), |line| line.starts_with(last));
-        }
+        process.wait_until_announced();
         process
     }
 

@@ -22,9 +22,7 @@ pub(crate) fn with_registry(project: &mut ProjectDir) -> Supervised {
 /// A process that runs all stages, beside others of its kind.
 pub(crate) fn start(project: &ProjectDir) -> Supervised {
     let mut process = project.start("run", &["--serve"]);
-    for last in ["registry ", "kcat "] {
-        process.wait_for_line(DEADLINE, |line| line.starts_with(last));
-    }
+    process.wait_until_announced();
     process
 }
 
