@@ -89,8 +89,7 @@ fn a_table_changes_under_load(column: Column, refresh: &str) {
     assert!(generator.wait(WAIT).success(), "{}", generator.tail());
     pipeline.signal(Signal::SIGTERM);
     assert_eq!(pipeline.wait(WAIT).code(), Some(0), "{}", pipeline.tail());
-    let ended = project.run("up", &["--drain"]);
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    drain(&project);
     let differences = project.sql(&format!(
         "(SELECT 'missing', * FROM (({RECOMPUTED}) EXCEPT ALL ({WINDOWS})) AS m) UNION ALL (SELECT 'extra', * FROM (({WINDOWS}) EXCEPT ALL ({RECOMPUTED})) AS e) LIMIT 5"
     ));
@@ -188,6 +187,22 @@ fn drain(project: &ProjectDir) -> String {
     ended.stderr
 }
 
+/// Gives the shop a stream of products with this key, whose schema is in `schemas/product.avsc`, and no inputs of its own.
+fn with_product_log(project: &ProjectDir, key: &str) {
+    let stream =
+        format!("streams:\n  product_log: {{ schema: schemas/product.avsc, key: {key}, event_time: changed_at }}\n");
+    project.edit("tillstream.yaml", "\nstreams:\n", &format!("\n{stream}"));
+    project.edit("tillstream.yaml", "  - { stream: orders, file: data/orders.csv }\n", "");
+    project.edit("tillstream.yaml", "\ninputs:\n", "\n");
+}
+
+/// Loads one of the project's files into a stream.
+fn load(project: &ProjectDir, stream: &str, name: &str) {
+    let file = project.path.join(name).display().to_string();
+    let ended = project.run("load", &[&file, "--stream", stream]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
 /// Two rows of a key at one time refuse the table, and the one before stays.
 fn assert_overlap_refused(project: &ProjectDir) {
     let talk = drain(project);
@@ -236,26 +251,23 @@ fn a_topic_is_followed() {
     let schema = r#"{ "type": "record", "name": "Product", "fields": [ { "name": "product_id", "type": "string" }, { "name": "name", "type": "string" },
         { "name": "category", "type": "string" }, { "name": "changed_at", "type": { "type": "long", "logicalType": "timestamp-micros" } } ] }"#;
     std::fs::write(project.path.join("schemas/product.avsc"), schema).expect("the schema can be written");
-    let stream = "streams:\n  product_log: { schema: schemas/product.avsc, key: product_id, event_time: changed_at }\n";
-    project.edit("tillstream.yaml", "\nstreams:\n", &format!("\n{stream}"));
+    with_product_log(&project, "product_id");
     project.edit(
         "tillstream.yaml",
         "{ file: reference/products.csv, key: product_id }",
         "{ topic: product_log.validated, key: product_id, record_key: text, refresh: 50ms, columns: { product_id: text, name: text, category: text } }",
     );
-    project.edit("tillstream.yaml", "  - { stream: orders, file: data/orders.csv }\n", "");
-    project.edit("tillstream.yaml", "\ninputs:\n", "\n");
     let mut pipeline = project.up(&[]);
-    let load = |stream: &str, name: &str, header: &str, rows: &[&str]| {
+    let write_and_load = |stream: &str, name: &str, header: &str, rows: &[&str]| {
         std::fs::write(project.path.join(name), format!("{header}\n{}\n", rows.join("\n")))
             .expect("the file can be written");
-        let file = project.path.join(name).display().to_string();
-        let ended = project.run("load", &[&file, "--stream", stream]);
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        load(&project, stream, name);
     };
-    let products = |name: &str, rows: &[&str]| load("product_log", name, "product_id,name,category,changed_at", rows);
+    let products = |name: &str, rows: &[&str]| {
+        write_and_load("product_log", name, "product_id,name,category,changed_at", rows);
+    };
     let orders = |name: &str, rows: &[&str]| {
-        load("orders", name, "order_id,customer_id,product_id,quantity,price,ordered_at", rows);
+        write_and_load("orders", name, "order_id,customer_id,product_id,quantity,price,ordered_at", rows);
     };
     products("a.csv", &["p1,Espresso,drinks,2026-01-05T08:00:00Z", "p2,Tea,drinks,2026-01-05T08:00:00Z"]);
     pipeline.wait_for_line(WAIT, |line| line.contains("a new version of a reference table") && line.contains("rows=2"));
@@ -288,28 +300,21 @@ fn rows_of_a_topic_are_valid_for_a_time() {
         {{ "name": "valid_to", "type": {optional_time} }}, {{ "name": "changed_at", "type": {{ "type": "long", "logicalType": "timestamp-micros" }} }} ] }}"#
     );
     std::fs::write(project.path.join("schemas/product.avsc"), schema).expect("the schema can be written");
-    let stream = "streams:\n  product_log: { schema: schemas/product.avsc, key: row_id, event_time: changed_at }\n";
-    project.edit("tillstream.yaml", "\nstreams:\n", &format!("\n{stream}"));
+    with_product_log(&project, "row_id");
     let source = "topic: product_log.validated";
     products_from(&project, &format!("{{ {source}, refresh: 50ms, {VALIDITY}, {VALID_COLUMNS} }}"));
-    project.edit("tillstream.yaml", "  - { stream: orders, file: data/orders.csv }\n", "");
-    project.edit("tillstream.yaml", "\ninputs:\n", "\n");
     let mut pipeline = project.up(&[]);
-    let load = |stream: &str, file: &str| {
-        let ended = project.run("load", &[file, "--stream", stream]);
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    };
     let products = |name: &str, rows: &[&str]| {
         let mut text = "row_id,product_id,name,category,valid_from,valid_to,changed_at\n".to_owned();
         for (number, row) in rows.iter().enumerate() {
             writeln!(text, "{name} {number},{row},2026-01-05T08:00:00Z").unwrap();
         }
         std::fs::write(project.path.join(name), text).expect("the file can be written");
-        load("product_log", &project.path.join(name).display().to_string());
+        load(&project, "product_log", name);
     };
     products("known.csv", &VALID_PRODUCTS);
     pipeline.wait_for_line(WAIT, |line| line.contains("a new version of a reference table") && line.contains("rows=5"));
-    load("orders", &project.path.join("data/orders.csv").display().to_string());
+    load(&project, "orders", "data/orders.csv");
     products("late.csv", &[OVERLAPPING]);
     pipeline.wait_for_line(WAIT, |line| line.contains("key (p1) that are valid at the same time"));
     pipeline.signal(Signal::SIGTERM);

@@ -191,9 +191,7 @@ async fn a_server_killed_in_the_middle_comes_back_and_nothing_is_lost_or_doubled
             if round == 5 && kills < 3 {
                 kills += 1;
                 // A server takes sessions before whoever started it says that it is another one.
-                while server.pid() == killed_pid {
-                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-                }
+                wait_until("its successor is known", || async { server.pid() != killed_pid }).await;
                 killed_pid = server.pid();
                 let pid = nix::unistd::Pid::from_raw(killed_pid);
                 nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();

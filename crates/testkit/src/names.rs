@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
-static PORTS: AtomicU32 = AtomicU32::new(0);
 
 /// `base` with an ending that no other test of any run has; fits topics, databases and subjects.
 pub fn unique_name(base: &str) -> String {
@@ -26,7 +25,7 @@ pub fn free_port() -> u16 {
     const PAIRS: u32 = 10_000;
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     // Tests are processes of their own, and begin at places of their own.
-    let begin = std::process::id().wrapping_mul(31).wrapping_add(PORTS.fetch_add(1, Ordering::Relaxed));
+    let begin = std::process::id().wrapping_mul(31).wrapping_add(COUNTER.fetch_add(1, Ordering::Relaxed));
     let pairs = (0..PAIRS).map(|step| FIRST + begin.wrapping_add(step) % PAIRS * 2);
     let mut ports = pairs.filter_map(|port| u16::try_from(port).ok());
     ports.find(|port| is_free(*port) && is_free(port + 1)).expect("a free port on the loopback")
