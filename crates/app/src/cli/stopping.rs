@@ -12,6 +12,8 @@ use crate::run::pipeline::Pipeline;
 
 /// How long nothing may go on before waiting is given up.
 const STALL: Duration = Duration::from_secs(10);
+/// What counts at most between two looks: more is a pause of this process or its machine, in which nobody else could go on either.
+const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Takes no more records and finishes those that have come in, for at most `limit`. Says on standard error how it goes, and what was left
 /// if it had to give up; that waits in Kafka, and every position is kept.
@@ -55,9 +57,6 @@ pub(super) fn wind_down(pipeline: &mut Pipeline, limit: Duration, output: Output
     }
     Ok(())
 }
-
-/// What counts at most between two looks: more is a pause of this process or its machine, in which nobody else could go on either.
-const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// How long a stop waits.
 struct Patience {
